@@ -1,0 +1,1 @@
+//! TLS: the only module that names rustls.
