@@ -1,3 +1,31 @@
 //! The command table, and what a request touches: keys, channels.
 //!
-//! Knows what Redis' commands are; not who may run them.
+//! Knows what Redis' commands are; not who may run them, how they came here or where they go.
+//!
+//! # Layout
+//!
+//! - `table`: [`Table`], built at start from the generated data; [`Table::resolve`] names the
+//!   command of a request.
+//! - `keys`: [`touches`] walks the keys and channels of a request; `options` holds the hand-written
+//!   parsers of those commands whose keys depend on their options.
+//! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
+//! - `category`, `flags`: the closed sets that Redis sorts its commands into.
+//! - `record`, `generated`: the static data; `generate.py` writes it from real servers.
+
+mod category;
+mod flags;
+mod generated;
+mod keys;
+mod name;
+mod record;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use category::{Categories, Category};
+pub use flags::{Flag, Flags};
+pub use keys::{
+    Access, Begin, Channels, Find, KeySpec, Keys, Need, Parser, Touch, Unreadable, touches,
+};
+pub use name::{MAX_NAME_LEN, NameError, NameIndex};
+pub use table::{Command, CommandId, MAX_COMMANDS, Resolved, Table, TableError};

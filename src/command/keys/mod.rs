@@ -1,0 +1,487 @@
+//! The keys and channels of a request.
+//!
+//! Redis' ACL is the measure: what it checks is visited, with the access it asks for. Where its own
+//! key specs miss what the command then does (all versions up to 8.2: SORT, GEORADIUS and XREADGROUP
+//! with a keyword in the place of a value), the command's real parser is followed instead.
+//!
+//! Knows nothing of users or patterns. Doubt is [`Unreadable::Unparsable`], never "no keys".
+
+mod options;
+
+use std::ops::{BitOr, ControlFlow};
+
+use super::flags::Flag;
+use super::record::{KeyFlag, Record, Spec};
+use super::table::Command;
+use crate::resp::Args;
+
+/// What a command may do to a key. Neither is possible: EXISTS and the like only tell something
+/// about the key, and need no more than some pattern that matches it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Access(u8);
+
+/// One thing that a request touches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Touch<'a> {
+    /// A key.
+    Key {
+        /// The argument that names it.
+        index: usize,
+        /// Its name.
+        name: &'a [u8],
+        /// What happens to it.
+        access: Access,
+        /// False where arguments that have not arrived may still reduce `access`.
+        certain: bool,
+    },
+    /// A channel, or a pattern of channels.
+    Channel {
+        /// The argument that names it.
+        index: usize,
+        /// Its name.
+        name: &'a [u8],
+        /// A pattern, which Redis compares literally with those of a user.
+        pattern: bool,
+    },
+    /// Keys that only the data tells; Redis 7 demands access to all keys.
+    AllKeys {
+        /// The argument that is to blame.
+        index: usize,
+        /// The option that is to blame.
+        why: &'static str,
+    },
+}
+
+/// Why the keys of a request cannot be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unreadable {
+    /// No correct request looks like this.
+    Unparsable {
+        /// The argument that makes no sense.
+        index: usize,
+    },
+    /// An argument that may be a key, or move one, has not arrived.
+    Incomplete,
+}
+
+/// Where a command's keys are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Keys {
+    /// It has none.
+    None,
+    /// One key spec tells: most commands.
+    One(KeySpec),
+    /// Several key specs tell, in this order.
+    Many(Box<[KeySpec]>),
+    /// Options tell; the command has a parser of its own.
+    Parsed(Parser),
+    /// It has some, and nobody knows where: never readable.
+    Unknown,
+}
+
+/// Keys in one row, as Redis' key specs describe them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeySpec {
+    /// Where the row begins.
+    pub begin: Begin,
+    /// Which arguments from there on are keys.
+    pub find: Find,
+    /// What happens to these keys.
+    pub access: Access,
+}
+
+/// Where a row of keys begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Begin {
+    /// At this argument; the command's name is argument 0.
+    Index(u16),
+    /// Behind the keyword, searched from `from` on (backwards from the end if negative). Only told
+    /// by servers: following it is what makes Redis check other keys than it uses.
+    Keyword {
+        /// The keyword, in upper case.
+        word: &'static str,
+        /// The argument to start at.
+        from: i16,
+    },
+    /// The server does not say.
+    Unknown,
+}
+
+/// Which arguments of a row are keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Find {
+    /// Every `step`-th argument.
+    Range {
+        /// The last one: relative to the first, or to the request's end if negative.
+        last: i16,
+        /// From key to key.
+        step: u16,
+        /// With a negative `last`: only the first `1/limit` of what is left; 0 and 1 mean all.
+        limit: u16,
+    },
+    /// As many as an argument says.
+    Keynum {
+        /// The argument that says it, from where the row begins.
+        count: u16,
+        /// The first key, from where the row begins.
+        first: u16,
+        /// From key to key.
+        step: u16,
+    },
+    /// The server does not say.
+    Unknown,
+}
+
+/// The commands whose options decide on keys or access.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // Named after the commands.
+pub enum Parser {
+    Set,
+    Bitfield,
+    Sort,
+    SortRo,
+    Georadius,
+    Georadiusbymember,
+    Migrate,
+    Xread,
+    Xreadgroup,
+    Stralgo,
+    Debug,
+}
+
+/// Where a command's channels are. Unsubscribing is not checked by Redis, so it names none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Channels {
+    /// It has none.
+    #[default]
+    None,
+    /// Argument 1: PUBLISH, SPUBLISH.
+    First,
+    /// Argument 1 and all behind it: SUBSCRIBE, SSUBSCRIBE.
+    All,
+    /// The same, as patterns: PSUBSCRIBE.
+    Patterns,
+}
+
+/// How much of a request must be here before all that it touches can be told. Subcommands count as
+/// part of the name. With that much, [`touches`] never answers [`Unreadable::Incomplete`].
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Need {
+    /// The name.
+    Name,
+    /// Everything up to the first key or channel, which is the only one.
+    FirstKey,
+    /// Everything up to the last key or channel, or up to the count that says there is none.
+    LastKey,
+    /// Every argument.
+    All,
+}
+
+/// Visits everything that a request touches, until `visit` breaks.
+///
+/// `command` is what [`super::Table::resolve`] found. A visited key or channel stays touched,
+/// whatever arrives later; only its access may shrink where it is not `certain`. So a caller may
+/// refuse as soon as one visit tells it to, also before an error.
+///
+/// A request with fewer arguments than the command takes has the keys that are there: Redis answers
+/// it with an arity error, see [`Command::arity_fits`].
+///
+/// # Errors
+///
+/// [`Unreadable`], after visits to what was clear before.
+pub fn touches<'a>(
+    command: &Command,
+    args: &Args<'a>,
+    visit: &mut impl FnMut(Touch<'a>) -> ControlFlow<()>,
+) -> Result<(), Unreadable> {
+    let mut walk = Walk { args, visit };
+    let keys = match &command.keys {
+        Keys::None => Ok(()),
+        Keys::One(spec) => walk.spec(spec, command),
+        Keys::Many(specs) => specs.iter().try_for_each(|spec| walk.spec(spec, command)),
+        Keys::Parsed(parser) => walk.parse(*parser),
+        Keys::Unknown => Err(Stop::Unparsable(0)),
+    };
+    match keys.and_then(|()| walk.channels(command.channels)) {
+        Ok(()) | Err(Stop::Told) => Ok(()),
+        Err(Stop::Unparsable(index)) => Err(Unreadable::Unparsable { index }),
+        Err(Stop::Incomplete) => Err(Unreadable::Incomplete),
+    }
+}
+
+/// Why a walk ends early.
+enum Stop {
+    /// The visitor has seen enough.
+    Told,
+    Unparsable(usize),
+    Incomplete,
+}
+
+/// A walk over one request's arguments.
+struct Walk<'w, 'a, V> {
+    args: &'w Args<'a>,
+    visit: &'w mut V,
+}
+
+// === impl Access ===
+
+impl Access {
+    /// Neither reads nor writes.
+    pub const NONE: Self = Self(0);
+    /// Uses what is stored: Redis' flag ACCESS.
+    pub const READ: Self = Self(1);
+    /// Changes what is stored: Redis' flags INSERT, UPDATE and DELETE.
+    pub const WRITE: Self = Self(2);
+    /// Both.
+    pub const READ_WRITE: Self = Self(3);
+
+    /// Whether the read permission is needed.
+    pub const fn reads(self) -> bool {
+        self.0 & Self::READ.0 != 0
+    }
+
+    /// Whether the write permission is needed.
+    pub const fn writes(self) -> bool {
+        self.0 & Self::WRITE.0 != 0
+    }
+
+    fn of(flags: &[KeyFlag]) -> Self {
+        flags.iter().fold(Self::NONE, |access, flag| {
+            access
+                | match flag {
+                    KeyFlag::Access => Self::READ,
+                    KeyFlag::Update | KeyFlag::Insert | KeyFlag::Delete => Self::WRITE,
+                    KeyFlag::Ro | KeyFlag::Rw | KeyFlag::Ow | KeyFlag::Rm => Self::NONE,
+                    KeyFlag::NotKey | KeyFlag::Incomplete => Self::NONE,
+                    // What the rest of the arguments makes of it is known to a parser, if at all.
+                    KeyFlag::VariableFlags => Self::READ_WRITE,
+                }
+        })
+    }
+}
+
+impl BitOr for Access {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+// === impl Keys ===
+
+impl Keys {
+    /// Keys at every `step`-th argument from `first` to `last`, as `COMMAND` of Redis before 7 and
+    /// the configuration's `extra_commands` put it: a negative `last` counts from the end. No keys
+    /// if `first` is 0.
+    pub fn range(first: u16, last: i16, step: u16, access: Access) -> Self {
+        if first == 0 {
+            return Self::None;
+        }
+        let relative = if last < 0 {
+            last
+        } else {
+            last.saturating_sub_unsigned(first)
+        };
+        // A last key before the first one is nonsense, and would be read as counted from the end.
+        if step == 0 || (last >= 0 && relative < 0) {
+            return Self::Unknown;
+        }
+        Self::One(KeySpec {
+            begin: Begin::Index(first),
+            find: Find::Range {
+                last: relative,
+                step,
+                limit: 0,
+            },
+            access,
+        })
+    }
+
+    pub(super) fn of(record: &Record) -> Self {
+        if let Some(parser) = Parser::of(record.name) {
+            return Self::Parsed(parser);
+        }
+        let specs: Vec<&Spec> = record
+            .keys
+            .iter()
+            .filter(|spec| !spec.flags.contains(&KeyFlag::NotKey))
+            .collect();
+        let vague = |spec: &&Spec| {
+            !matches!(spec.begin, Begin::Index(_))
+                || matches!(spec.find, Find::Unknown)
+                || spec.flags.contains(&KeyFlag::Incomplete)
+        };
+        if specs.iter().any(vague) {
+            return Self::Unknown;
+        }
+        let runtime = |spec: &Spec| KeySpec {
+            begin: spec.begin,
+            find: spec.find,
+            access: Access::of(spec.flags),
+        };
+        match specs.as_slice() {
+            [] if record.flags.contains(&Flag::Movablekeys) => Self::Unknown,
+            [] => Self::None,
+            [spec] => Self::One(runtime(spec)),
+            specs => Self::Many(specs.iter().map(|spec| runtime(spec)).collect()),
+        }
+    }
+}
+
+// === impl Channels ===
+
+impl Channels {
+    pub(super) fn of(name: &str) -> Self {
+        match name {
+            "publish" | "spublish" => Self::First,
+            "subscribe" | "ssubscribe" => Self::All,
+            "psubscribe" => Self::Patterns,
+            _ => Self::None,
+        }
+    }
+}
+
+// === impl Need ===
+
+impl Need {
+    pub(super) fn of(keys: &Keys, channels: Channels) -> Self {
+        let for_spec = |spec: &KeySpec| match spec.find {
+            Find::Range { last: 0, .. } => Self::FirstKey,
+            Find::Range { .. } | Find::Keynum { .. } => Self::LastKey,
+            // Unreadable whatever arrives.
+            Find::Unknown => Self::Name,
+        };
+        let for_keys = match keys {
+            Keys::None | Keys::Unknown => Self::Name,
+            Keys::One(spec) => for_spec(spec),
+            Keys::Many(_) => Self::LastKey,
+            Keys::Parsed(parser) => match parser {
+                Parser::Set | Parser::Bitfield => Self::FirstKey,
+                Parser::Xread | Parser::Xreadgroup | Parser::Debug => Self::LastKey,
+                // The last STORE wins, and MIGRATE's and STRALGO's KEYS may come last.
+                Parser::Sort
+                | Parser::SortRo
+                | Parser::Georadius
+                | Parser::Georadiusbymember
+                | Parser::Migrate
+                | Parser::Stralgo => Self::All,
+            },
+        };
+        let for_channels = match channels {
+            Channels::None => Self::Name,
+            Channels::First => Self::FirstKey,
+            Channels::All | Channels::Patterns => Self::LastKey,
+        };
+        for_keys.max(for_channels)
+    }
+}
+
+// === impl Walk ===
+
+impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
+    fn spec(&mut self, spec: &KeySpec, command: &Command) -> Result<(), Stop> {
+        let Begin::Index(begin) = spec.begin else {
+            return Err(Stop::Unparsable(0));
+        };
+        let (begin, len) = (usize::from(begin), self.args.len());
+        match spec.find {
+            Find::Range { last, step, limit } => {
+                let counted = usize::from(last.unsigned_abs());
+                let end = match (last, limit) {
+                    (0.., _) => begin + counted + 1,
+                    (_, 0 | 1) => (len + 1).saturating_sub(counted),
+                    _ => (begin + len.saturating_sub(begin) / usize::from(limit) + 1)
+                        .saturating_sub(counted),
+                };
+                self.keys(begin, end.min(len), usize::from(step), spec.access)
+            }
+            Find::Keynum { count, first, step } => {
+                let at = begin + usize::from(count);
+                if at >= len {
+                    return Ok(());
+                }
+                let (first, step) = (begin + usize::from(first), usize::from(step));
+                match canonical(self.arg(at)?) {
+                    // EVAL and FCALL take no keys if that is what the count says.
+                    Some(0) if command.flags.contains(Flag::NoMandatoryKeys) => Ok(()),
+                    Some(0) | None => Err(Stop::Unparsable(at)),
+                    Some(count) => match first.saturating_add((count - 1).saturating_mul(step)) {
+                        last if last < len => self.keys(first, last + 1, step, spec.access),
+                        _ => Err(Stop::Unparsable(at)),
+                    },
+                }
+            }
+            Find::Unknown => Err(Stop::Unparsable(0)),
+        }
+    }
+
+    fn channels(&mut self, channels: Channels) -> Result<(), Stop> {
+        let (end, pattern) = match channels {
+            Channels::None => return Ok(()),
+            Channels::First => (2, false),
+            Channels::All => (usize::MAX, false),
+            Channels::Patterns => (usize::MAX, true),
+        };
+        for index in 1..end.min(self.args.len()) {
+            let name = self.arg(index)?;
+            self.touch(Touch::Channel {
+                index,
+                name,
+                pattern,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn keys(&mut self, from: usize, to: usize, step: usize, access: Access) -> Result<(), Stop> {
+        for index in (from..to).step_by(step.max(1)) {
+            self.key(index, access)?;
+        }
+        Ok(())
+    }
+
+    /// A key that the request lacks is Redis' to complain about.
+    fn key(&mut self, index: usize, access: Access) -> Result<(), Stop> {
+        self.key_for(index, access, true)
+    }
+
+    fn key_for(&mut self, index: usize, access: Access, certain: bool) -> Result<(), Stop> {
+        if index >= self.args.len() {
+            return Ok(());
+        }
+        let name = self.arg(index)?;
+        self.touch(Touch::Key {
+            index,
+            name,
+            access,
+            certain,
+        })
+    }
+
+    fn touch(&mut self, touch: Touch<'a>) -> Result<(), Stop> {
+        match (self.visit)(touch) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Stop::Told),
+        }
+    }
+
+    /// An argument that the request has, if it is here.
+    fn arg(&self, index: usize) -> Result<&'a [u8], Stop> {
+        self.args.get(index).ok_or(Stop::Incomplete)
+    }
+}
+
+/// A count as Redis 3.2 and later read it. Older versions take `+2`, `02` and `2\0x` too, and the
+/// key search of all versions up to 8.2 reads them with `atoi`: what they mean depends on whom one
+/// asks, so they mean nothing.
+fn canonical(digits: &[u8]) -> Option<usize> {
+    match digits {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', rest @ ..] if rest.len() < 9 && rest.iter().all(u8::is_ascii_digit) => {
+            let number = |sum, digit: &u8| sum * 10 + usize::from(digit - b'0');
+            Some(digits.iter().fold(0, number))
+        }
+        _ => None,
+    }
+}
