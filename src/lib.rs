@@ -20,5 +20,7 @@
 pub mod command;
 pub mod config;
 pub mod identity;
+pub mod policy;
 pub mod resp;
+pub mod rewrite;
 pub mod tls;

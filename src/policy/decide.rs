@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::command::{Command, CommandId, Table, Touch, Unreadable, touches};
+use crate::command::{Channels, Command, CommandId, Keys, Table, Touch, Unreadable, touches};
 use crate::resp::Args;
 
 use super::selector::Selector;
@@ -142,8 +142,8 @@ fn check(selector: &Selector, id: CommandId, args: &Args<'_>, table: &Table) -> 
         return Check::Deny(DenyReason::Command);
     }
     let command = table.command(id);
-    let keys = selector.allows_all_keys() || !command.has_keys();
-    let channels = selector.allows_all_channels() || !command.has_channels();
+    let keys = selector.allows_all_keys() || matches!(command.keys, Keys::None);
+    let channels = selector.allows_all_channels() || command.channels == Channels::None;
     if keys && channels {
         return Check::Allow;
     }
@@ -158,7 +158,12 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
     let mut uncertain = false;
     let ended = touches(command, args, &mut |touch| {
         let reason = match touch {
-            Touch::Key { name, access, certain, index } => {
+            Touch::Key {
+                name,
+                access,
+                certain,
+                index,
+            } => {
                 if selector.allows_key(name, access) {
                     return ControlFlow::Continue(());
                 }
@@ -168,7 +173,11 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
                 }
                 DenyReason::Key { index }
             }
-            Touch::Channel { name, pattern, index } => {
+            Touch::Channel {
+                name,
+                pattern,
+                index,
+            } => {
                 if selector.allows_channel(name, pattern) {
                     return ControlFlow::Continue(());
                 }
@@ -186,9 +195,7 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
     });
     match (found, ended) {
         (Check::Deny(reason), _) => Check::Deny(reason),
-        (_, Err(Unreadable::Unparsable { index })) => {
-            Check::Deny(DenyReason::Unparsable { index })
-        }
+        (_, Err(Unreadable::Unparsable { index })) => Check::Deny(DenyReason::Unparsable { index }),
         (_, Err(Unreadable::Incomplete)) => Check::Wait,
         // A whole request leaves nothing uncertain; if it does, the key is refused.
         (_, Ok(())) if uncertain && args.is_whole() => {

@@ -33,7 +33,11 @@ pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Ex
         if let Touch::Key { name, .. } | Touch::Channel { name, .. } = touch {
             names.push(name.to_vec());
         }
-        if names.len() < MAX_NAMES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if names.len() < MAX_NAMES {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     let root = &user.selectors()[0];
     let (rule, offender) = match decision {
@@ -41,7 +45,10 @@ pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Ex
             DenyReason::Command => (root.command_rule(id, table).map(str::to_owned), None),
             DenyReason::Key { index } => {
                 let offender = args.get(index).unwrap_or_default();
-                (closest_key_rule(user, id, args, table, index), Some(offender.to_vec()))
+                (
+                    closest_key_rule(user, id, args, table, index),
+                    Some(offender.to_vec()),
+                )
             }
             DenyReason::Channel { index } => (None, args.get(index).map(<[u8]>::to_vec)),
             DenyReason::AllKeys { .. } | DenyReason::Unparsable { .. } | DenyReason::Arity => {
@@ -50,11 +57,18 @@ pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Ex
         },
         Decision::Allow(_) | Decision::Wait => {
             let allowing = user.selectors().iter().find(|one| one.allows_command(id));
-            let rule = allowing.and_then(|one| one.command_rule(id, table)).map(str::to_owned);
+            let rule = allowing
+                .and_then(|one| one.command_rule(id, table))
+                .map(str::to_owned);
             (rule, None)
         }
     };
-    Explanation { decision, rule, names, offender }
+    Explanation {
+        decision,
+        rule,
+        names,
+        offender,
+    }
 }
 
 /// A pattern that matches the key and doesn't allow enough (`%R~` for a write).
@@ -67,8 +81,16 @@ fn closest_key_rule(
 ) -> Option<String> {
     let mut rule = None;
     let _ = touches(table.command(id), args, &mut |touch| match touch {
-        Touch::Key { index, name, access, .. } if index == refused => {
-            rule = user.selectors().iter().find_map(|one| one.key_rule(name, access));
+        Touch::Key {
+            index,
+            name,
+            access,
+            ..
+        } if index == refused => {
+            rule = user
+                .selectors()
+                .iter()
+                .find_map(|one| one.key_rule(name, access));
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),

@@ -83,7 +83,8 @@ impl Policy {
                     continue;
                 };
                 if users.contains_key(name) {
-                    let reason = "Duplicate user found. A user can only be defined once in config files";
+                    let reason =
+                        "Duplicate user found. A user can only be defined once in config files";
                     problems.push(source.problem(number, name, reason));
                     continue;
                 }
@@ -102,8 +103,18 @@ impl Policy {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let content_hash = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((Self { users, content_hash }, warnings))
+        let content_hash = digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok((
+            Self {
+                users,
+                content_hash,
+            },
+            warnings,
+        ))
     }
 
     /// The user of this name.
@@ -174,7 +185,12 @@ impl Source {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, line, text, reason } = self;
+        let Self {
+            path,
+            line,
+            text,
+            reason,
+        } = self;
         write!(f, "{}:{line}: '{text}': {reason}", path.display())
     }
 }

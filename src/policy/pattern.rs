@@ -194,7 +194,11 @@ mod tests {
     fn hostile_patterns_end_soon() {
         let pattern = Pattern::new(&b"a*".repeat(900));
         assert!(!pattern.matches(&[b'a'; 899]));
-        assert!(!Pattern::new(&[b"a*".repeat(1001), b"b".to_vec()].concat()).matches(&[b'a'; 2000]));
-        assert!(!Pattern::new(&[b"*a".repeat(500), b"b".to_vec()].concat()).matches(&[b'a'; 20_000]));
+        assert!(
+            !Pattern::new(&[b"a*".repeat(1001), b"b".to_vec()].concat()).matches(&[b'a'; 2000])
+        );
+        assert!(
+            !Pattern::new(&[b"*a".repeat(500), b"b".to_vec()].concat()).matches(&[b'a'; 20_000])
+        );
     }
 }

@@ -18,7 +18,11 @@ pub(super) enum Rule {
     Command(CommandRule),
     AllKeys,
     ResetKeys,
-    Key { pattern: Pattern, read: bool, write: bool },
+    Key {
+        pattern: Pattern,
+        read: bool,
+        write: bool,
+    },
     AllChannels,
     ResetChannels,
     Channel(Pattern),
@@ -154,7 +158,11 @@ impl Rule {
     fn key(pattern: &str, read: bool, write: bool) -> Result<Self, RuleError> {
         printable(pattern)?;
         let pattern = Pattern::new(pattern.as_bytes());
-        Ok(Self::Key { pattern, read, write })
+        Ok(Self::Key {
+            pattern,
+            read,
+            write,
+        })
     }
 
     fn command(allow: bool, what: Commands) -> Self {

@@ -44,14 +44,18 @@ impl Selector {
     pub(super) fn apply(&mut self, rule: Rule, text: &str, table: &Table) -> Result<(), RuleError> {
         match rule {
             Rule::Command(rule) => {
-                for id in table.iter().filter(|&id| rule.what.cover(id, table)) {
+                for (id, _) in table.iter().filter(|(id, _)| rule.what.cover(*id, table)) {
                     self.commands.set(id, rule.allow, table.len());
                 }
                 self.rules.push((rule, text.into()));
             }
             Rule::AllKeys => self.keys = Keys::All,
             Rule::ResetKeys => self.keys = Keys::default(),
-            Rule::Key { pattern, read, write } => self.keys.add(pattern, read, write)?,
+            Rule::Key {
+                pattern,
+                read,
+                write,
+            } => self.keys.add(pattern, read, write)?,
             Rule::AllChannels => self.channels = Channels::All,
             Rule::ResetChannels => self.channels = Channels::default(),
             Rule::Channel(pattern) => match &mut self.channels {
@@ -91,7 +95,7 @@ impl Selector {
             Keys::All => true,
             Keys::Some(patterns) => patterns
                 .iter()
-                .any(|key| key.access.contains(access) && key.pattern.matches(name)),
+                .any(|key| grants(key.access, access) && key.pattern.matches(name)),
         }
     }
 
@@ -114,7 +118,11 @@ impl Selector {
     /// The last rule that speaks of a command: the one that decided. `None`: no rule does.
     pub fn command_rule(&self, id: CommandId, table: &Table) -> Option<&str> {
         let deciding = |(rule, _): &&(CommandRule, Box<str>)| rule.what.cover(id, table);
-        self.rules.iter().rev().find(deciding).map(|(_, text)| &**text)
+        self.rules
+            .iter()
+            .rev()
+            .find(deciding)
+            .map(|(_, text)| &**text)
     }
 
     /// The pattern that allows a key like this, or else one that matches it and doesn't allow
@@ -125,7 +133,7 @@ impl Selector {
         };
         let matching = || patterns.iter().filter(|key| key.pattern.matches(name));
         matching()
-            .find(|key| key.access.contains(access))
+            .find(|key| grants(key.access, access))
             .or_else(|| matching().next())
             .map(KeyPattern::to_rule)
     }
@@ -137,11 +145,21 @@ impl Selector {
             Channels::Some(patterns) => patterns
                 .iter()
                 .find(|pattern| {
-                    if is_pattern { pattern.source() == name } else { pattern.matches(name) }
+                    if is_pattern {
+                        pattern.source() == name
+                    } else {
+                        pattern.matches(name)
+                    }
                 })
                 .map(|pattern| format!("&{}", String::from_utf8_lossy(pattern.source()))),
         }
     }
+}
+
+/// Whether what a pattern grants covers what a command asks for.
+#[inline]
+fn grants(granted: Access, asked: Access) -> bool {
+    (granted.reads() || !asked.reads()) && (granted.writes() || !asked.writes())
 }
 
 // === impl CommandSet ===
@@ -200,7 +218,7 @@ impl Keys {
 
 impl KeyPattern {
     fn to_rule(&self) -> String {
-        let sign = match (self.access.contains(Access::READ), self.access.contains(Access::WRITE)) {
+        let sign = match (self.access.reads(), self.access.writes()) {
             (true, true) => "~",
             (true, false) => "%R~",
             (false, _) => "%W~",

@@ -109,8 +109,8 @@ impl Names {
             }
         }
         let mut entries = Vec::new();
-        for id in table.iter().filter(|&id| table.command(id).parent.is_none()) {
-            let name: &str = &table.command(id).name;
+        for (id, command) in table.iter().filter(|(_, command)| command.parent.is_none()) {
+            let name: &str = &command.name;
             let visible = match rename.iter().find(|(from, _)| from == name) {
                 Some((_, target)) if target.is_empty() => continue,
                 Some((_, target)) => target.to_ascii_lowercase(),
@@ -121,7 +121,7 @@ impl Names {
                     Ok(found) => Some(found),
                     Err(error) => {
                         errors.push(error);
-                        continue;
+                        None
                     }
                 },
                 None if visible != name => Some((id, Replacement::name(name))),
@@ -137,9 +137,15 @@ impl Names {
         }
         for (name, target) in rename.iter().filter(|(_, target)| !target.is_empty()) {
             let target = target.to_ascii_lowercase();
-            let holders = entries.iter().filter(|entry| *entry.visible == *target).count();
+            let holders = entries
+                .iter()
+                .filter(|entry| *entry.visible == *target)
+                .count();
             if holders > 1 {
-                errors.push(RewriteError::NameTaken { name: name.clone(), target });
+                errors.push(RewriteError::NameTaken {
+                    name: name.clone(),
+                    target,
+                });
             }
         }
         if !errors.is_empty() {
@@ -157,7 +163,9 @@ impl Names {
     /// What a name stands for; `None`: nobody knows it, or it is hidden.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
-        self.index.find(name).map(|number| &self.entries[number as usize])
+        self.index
+            .find(name)
+            .map(|number| &self.entries[number as usize])
     }
 
     /// The substitutes whose command `known` doesn't have, to warn the operator.
@@ -201,14 +209,20 @@ impl Entry {
 
     /// Whether another command runs than the client named: one that the upstream may not have.
     pub fn is_substitute(&self) -> bool {
-        self.replacement.as_ref().is_some_and(|replacement| replacement.substitute)
+        self.replacement
+            .as_ref()
+            .is_some_and(|replacement| replacement.substitute)
     }
 
     /// The arguments that policy judges and Redis will see; `None` if the substitute doesn't apply
     /// to this form of the command.
     #[inline]
     pub fn judged<'a>(&'a self, args: &Args<'a>) -> Option<Args<'a>> {
-        match self.replacement.as_ref().and_then(|replacement| replacement.fixed.as_ref()) {
+        match self
+            .replacement
+            .as_ref()
+            .and_then(|replacement| replacement.fixed.as_ref())
+        {
             None => Some(*args),
             Some(fixed) => (args.len() == 1).then(|| fixed.as_args()),
         }
@@ -255,7 +269,10 @@ impl Replacement {
         let run = table.find(words[0].as_bytes()).ok_or_else(unknown)?;
         if OWN.contains(&&*table.command(run).name) {
             let name = table.command(run).name.clone().into_owned();
-            return Err(RewriteError::OwnCommand { section: "substitute", name });
+            return Err(RewriteError::OwnCommand {
+                section: "substitute",
+                name,
+            });
         }
         let fixed = (words.len() > 1).then(|| words.iter().collect::<OwnedArgs>());
         if fixed.is_some() && !table.command(run).arity_fits(words.len()) {

@@ -1,7 +1,10 @@
 use super::*;
 
 fn pairs(items: &[(&str, &str)]) -> Vec<(String, String)> {
-    items.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+    items
+        .iter()
+        .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))
+        .collect()
 }
 
 fn compile(
@@ -15,8 +18,7 @@ fn compile(
 
 #[test]
 fn a_renamed_command_answers_to_its_new_name_only() {
-    let (table, names) =
-        compile(&[("flushall", ""), ("config", "CONFIG_b840fc02")], &[]).unwrap();
+    let (table, names) = compile(&[("flushall", ""), ("config", "CONFIG_b840fc02")], &[]).unwrap();
     assert!(names.find(b"FLUSHALL").is_none());
     assert!(names.find(b"config").is_none());
     let entry = names.find(b"config_B840FC02").unwrap();
@@ -24,7 +26,10 @@ fn a_renamed_command_answers_to_its_new_name_only() {
     assert_eq!(entry.replacement().unwrap().head(), b"$6\r\nconfig\r\n");
     let args: OwnedArgs = ["config_b840fc02", "GET", "x"].iter().collect();
     let get = table.find_full("config|get").unwrap();
-    assert_eq!(entry.resolve(&args.as_args(), &table), Resolved::Command(get));
+    assert_eq!(
+        entry.resolve(&args.as_args(), &table),
+        Resolved::Command(get)
+    );
     assert!(names.find(b"get").unwrap().replacement().is_none());
 }
 
@@ -40,16 +45,25 @@ fn a_substitute_runs_in_the_place_of_its_command() {
     let flush = names.find(b"flushall").unwrap();
     let bare: OwnedArgs = ["flushall"].iter().collect();
     let sync: OwnedArgs = ["flushall", "sync"].iter().collect();
-    assert_eq!(flush.judged(&bare.as_args()).unwrap().get(1), Some(&b"ASYNC"[..]));
+    assert_eq!(
+        flush.judged(&bare.as_args()).unwrap().get(1),
+        Some(&b"ASYNC"[..])
+    );
     assert!(flush.judged(&sync.as_args()).is_none());
-    assert_eq!(flush.replacement().unwrap().head(), b"$8\r\nFLUSHALL\r\n$5\r\nASYNC\r\n");
+    assert_eq!(
+        flush.replacement().unwrap().head(),
+        b"$8\r\nFLUSHALL\r\n$5\r\nASYNC\r\n"
+    );
 }
 
 #[test]
 fn rename_comes_before_substitute() {
     let (table, names) = compile(&[("del", "ERASE")], &[("del", "UNLINK")]).unwrap();
     assert!(names.find(b"del").is_none());
-    assert_eq!(table.command(names.find(b"erase").unwrap().run()).name, "unlink");
+    assert_eq!(
+        table.command(names.find(b"erase").unwrap().run()).name,
+        "unlink"
+    );
 }
 
 #[test]
@@ -63,7 +77,11 @@ fn two_commands_may_swap_their_names() {
 fn every_mistake_is_reported() {
     let errors = compile(
         &[("nosuch", "x"), ("del", "get"), ("auth", "")],
-        &[("flushdb", "NOSUCH"), ("get", "QUIT"), ("set", "FLUSHALL a b c")],
+        &[
+            ("flushdb", "NOSUCH"),
+            ("get", "QUIT"),
+            ("set", "FLUSHALL a b c"),
+        ],
     )
     .unwrap_err();
     let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
