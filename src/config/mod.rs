@@ -1,215 +1,27 @@
 //! The operator's TOML file, read once into checked values.
 //!
 //! Only this module names the `config` crate. Knows what may be written in the file; opens no
-//! socket and parses no certificate.
+//! socket, parses no certificate and no ACL file, and doesn't know which commands there are.
+//!
+//! - [`load`] reads the file (`raw`), lays the environment over it (`environment`) and validates
+//!   section by section, collecting every problem on the way.
+//! - `section` walks the tables; `parse` knows the spelling of single values.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod environment;
+mod identity;
+mod listener;
+mod load;
+mod parse;
+mod problem;
+mod raw;
+mod section;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod types;
+mod upstream;
 
-use ipnet::IpNet;
-
-/// Everything the file says, checked. See the README for each key.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The file it was read from.
-    pub path: PathBuf,
-    /// At least one.
-    pub listeners: Vec<Listener>,
-    /// At least one, sorted by name.
-    pub upstreams: Vec<Upstream>,
-    /// In the file's order: the first match wins.
-    pub identities: Vec<crate::identity::Rule>,
-    /// Files and directories, absolute or relative to the working directory, in the file's order.
-    pub acl_files: Vec<PathBuf>,
-    /// Client name (folded to lower case) → the name that the upstream knows it by; "" hides it.
-    pub rename: Vec<(String, String)>,
-    /// Command (folded to lower case) → what is sent in its place, as written.
-    pub substitute: Vec<(String, String)>,
-    /// Bounds on what a peer may make us hold.
-    pub limits: Limits,
-    /// Worker threads; 0 lets the program choose.
-    pub workers: usize,
-    /// The audit.
-    pub audit: Audit,
-    /// The log.
-    pub log: Log,
-}
-
-/// One `[[listener]]`.
-#[derive(Clone, Debug)]
-pub struct Listener {
-    /// Unique.
-    pub name: String,
-    /// Index into [`Config::upstreams`].
-    pub upstream: usize,
-    /// At least one.
-    pub bind: Vec<Bind>,
-    /// Sources that may connect; loopback only where the file says nothing, nobody where it is empty.
-    pub allow: Vec<IpNet>,
-    /// Sources that may not, whatever `allow` says.
-    pub deny: Vec<IpNet>,
-    /// Connections at once, all sources together.
-    pub max_connections: usize,
-    /// Connections at once from one source address.
-    pub max_connections_per_ip: usize,
-    /// From accept to the end of the TLS handshake.
-    pub handshake_timeout: Duration,
-    /// From the handshake to a successful AUTH, where the identity asks for one.
-    pub auth_timeout: Duration,
-    /// Between two requests; `None`: for ever.
-    pub idle_timeout: Option<Duration>,
-    /// `None`: plaintext.
-    pub tls: Option<ListenerTls>,
-}
-
-/// Where a listener listens.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Bind {
-    /// An address and port.
-    Tcp(SocketAddr),
-    /// The path of a unix socket.
-    Unix(PathBuf),
-}
-
-/// One `[listener.tls]`.
-#[derive(Clone, Debug)]
-pub struct ListenerTls {
-    /// The server's chain, PEM.
-    pub cert: PathBuf,
-    /// Its key: PKCS#8, PKCS#1 or SEC1, PEM.
-    pub key: PathBuf,
-    /// The roots that client certificates must chain to; `None` only with [`ClientAuth::None`].
-    pub client_ca: Option<PathBuf>,
-    /// Whether a client must show a certificate.
-    pub client_auth: ClientAuth,
-    /// The oldest protocol version that is spoken.
-    pub min_version: TlsVersion,
-}
-
-/// Whether a client must show a certificate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ClientAuth {
-    /// No handshake without one.
-    Required,
-    /// One that is shown must be good.
-    Optional,
-    /// None is asked for.
-    None,
-}
-
-/// A TLS protocol version.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsVersion {
-    /// 1.2
-    V1_2,
-    /// 1.3
-    V1_3,
-}
-
-/// One `[upstream.NAME]`.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// The table's name.
-    pub name: String,
-    /// Where it is.
-    pub address: UpstreamAddress,
-    /// `None`: AUTH with the password alone.
-    pub username: Option<String>,
-    /// `None`: no AUTH at all.
-    pub password: Option<Secret>,
-    /// Name look-up, connect and the answer to our AUTH, together.
-    pub connect_timeout: Duration,
-}
-
-/// Where an upstream is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum UpstreamAddress {
-    /// Host name or address (without brackets), and port; the name is resolved at every connect.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// The path of a unix socket.
-    Unix(PathBuf),
-}
-
-/// A password of our own. Its `Debug` says nothing.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
-
-/// `[limits]`: bounds on what a peer may make us hold.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// The longest bulk string of a request, bytes.
-    pub max_bulk: u64,
-    /// The most arguments of a request, its name included.
-    pub max_args: u32,
-    /// What one request may hold back until its keys are known, bytes.
-    pub max_inspect_buffer: usize,
-    /// A client that takes nothing for so long is cut.
-    pub write_timeout: Duration,
-}
-
-/// `[audit]`
-#[derive(Clone, Debug)]
-pub struct Audit {
-    /// `None`: stdout.
-    pub path: Option<PathBuf>,
-    /// Which decisions are written.
-    pub decisions: AuditDecisions,
-}
-
-/// Which decisions the audit holds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AuditDecisions {
-    /// Refusals.
-    Deny,
-    /// Nothing.
-    None,
-}
-
-/// `[log]`
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// One JSON object a line instead of text.
-    pub json: bool,
-    /// The least severe level that is written.
-    pub level: LogLevel,
-}
-
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogLevel {
-    /// Something the operator must mend.
-    Error,
-    /// Something went wrong and was handled.
-    Warn,
-    /// Starts, stops and refusals.
-    Info,
-    /// Each session.
-    Debug,
-}
-
-// === impl Secret ===
-
-impl Secret {
-    /// Wraps a password.
-    pub fn new(password: String) -> Self {
-        Self(password)
-    }
-
-    /// The password itself: for the upstream's AUTH and nothing else.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
+pub use environment::environment;
+pub use load::{Loaded, load};
+pub use problem::{Problem, Problems};
+pub use types::*;

@@ -1,0 +1,74 @@
+//! From the file and the environment to a [`Config`], or to everything that is wrong.
+
+use std::fs;
+use std::path::Path;
+
+use super::problem::{Problem, Problems};
+use super::section::{Report, Section};
+use super::types::Config;
+use super::{environment, identity, listener, raw, settings, upstream};
+
+/// A configuration that holds, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is no reason not to start, and should be looked at.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the file at `path`, lays `environment` over it (its `RESPGATE__` variables; see
+/// [`environment()`](super::environment())) and validates the whole.
+///
+/// All problems come together, but for a file that can't be read or is no TOML: that one comes
+/// alone. Opens the password files and nothing else that the file names.
+pub fn load(
+    path: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, Problems> {
+    let report = Report::new(path);
+    let table = fs::read_to_string(path)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|text| raw::parse(&text));
+    let mut table = match table {
+        Ok(table) => table,
+        Err(reason) => {
+            report.problem("", reason);
+            return Err(Problems(report.into_parts().0));
+        }
+    };
+    environment::overlay(&mut table, environment, &report);
+
+    let config = validate(path, Section::new(&report, "", table));
+    let (problems, warnings) = report.into_parts();
+    if problems.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        Err(Problems(problems))
+    }
+}
+
+/// What the file says, as far as it can be understood: good for something only without problems.
+fn validate(path: &Path, mut root: Section<'_>) -> Config {
+    let (upstreams, upstream_names) = upstream::read(&mut root);
+    let (listeners, seen) = listener::read(&mut root, &upstream_names);
+    let identities = identity::read(&mut root, &seen);
+    let acl_files = settings::policy(&mut root);
+    let (rename, substitute) = settings::rewrite(&mut root);
+    let config = Config {
+        path: path.to_owned(),
+        listeners,
+        upstreams,
+        identities,
+        acl_files,
+        rename,
+        substitute,
+        limits: settings::limits(&mut root),
+        workers: settings::workers(&mut root),
+        audit: settings::audit(&mut root),
+        log: settings::log(&mut root),
+    };
+    settings::admin(&mut root);
+    root.finish();
+    config
+}

@@ -1,0 +1,437 @@
+//! Walking the raw tables: every key is asked for by name, and what nobody asked for is unknown.
+//!
+//! Knows types and places, not what any key means. A problem is noted and the walk goes on, so that
+//! the operator sees all of them at once.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::parse;
+use super::problem::Problem;
+use super::raw::{Raw, Table};
+
+/// Where problems are collected. Shared by all the walkers of one file, hence the cells.
+pub(super) struct Report {
+    file: PathBuf,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+/// A table whose keys are being read.
+pub(super) struct Section<'a> {
+    pub(super) report: &'a Report,
+    path: String,
+    /// What nobody asked for yet.
+    rest: Table,
+    /// What has been asked for, there or not.
+    known: Vec<&'static str>,
+}
+
+/// A value and its place.
+pub(super) struct Entry<'a> {
+    report: &'a Report,
+    pub(super) key: String,
+    pub(super) raw: Raw,
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(super) fn new(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// The problems and the warnings.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems.into_inner(), self.warnings.into_inner())
+    }
+
+    /// The directory that relative paths start from.
+    pub(super) fn base(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Notes a problem of a place that has no value, or none to show.
+    pub(super) fn problem(&self, key: impl Into<String>, reason: impl Into<String>) {
+        let problem = Problem {
+            file: self.file.clone(),
+            key: key.into(),
+            value: String::new(),
+            reason: reason.into(),
+        };
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Notes a problem of an environment variable; its value is not shown.
+    pub(super) fn variable_problem(&self, name: &str, reason: impl Into<String>) {
+        let problem = Problem {
+            file: PathBuf::from("environment"),
+            key: name.to_owned(),
+            value: String::new(),
+            reason: reason.into(),
+        };
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Notes what is odd and no reason not to start.
+    pub(super) fn warning(&self, key: &str, value: &str, reason: impl Into<String>) {
+        let warning = Problem {
+            file: self.file.clone(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+            reason: reason.into(),
+        };
+        self.warnings.borrow_mut().push(warning);
+    }
+}
+
+// === impl Section ===
+
+impl<'a> Section<'a> {
+    /// The file itself, or a table of it under its full name.
+    pub(super) fn new(report: &'a Report, path: impl Into<String>, table: Table) -> Self {
+        Self {
+            report,
+            path: path.into(),
+            rest: table,
+            known: Vec::new(),
+        }
+    }
+
+    /// The full name of one of its keys.
+    pub(super) fn key(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// Goes on under a better name, once it is known.
+    pub(super) fn rename(&mut self, path: String) {
+        self.path = path;
+    }
+
+    /// The value of a key, if it is there.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        self.known.push(key);
+        let raw = self.rest.remove(key)?;
+        Some(Entry {
+            report: self.report,
+            key: self.key(key),
+            raw,
+        })
+    }
+
+    /// All that nobody asked for yet: for tables whose keys are the operator's own.
+    pub(super) fn take_rest(&mut self) -> Vec<Entry<'a>> {
+        std::mem::take(&mut self.rest)
+            .into_iter()
+            .map(|(key, raw)| Entry {
+                report: self.report,
+                key: self.key(&key),
+                raw,
+            })
+            .collect()
+    }
+
+    /// Names the operator's own keys, without taking them.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.rest.keys().cloned().collect()
+    }
+
+    /// Notes that a key must be given.
+    pub(super) fn missing(&self, key: &str, reason: &str) {
+        self.report.problem(self.key(key), reason);
+    }
+
+    /// A text that may be empty.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        self.take(key).filter(|entry| entry.text().is_some())
+    }
+
+    /// A text that must be there, and say something.
+    pub(super) fn required_text(&mut self, key: &'static str) -> Option<Entry<'a>> {
+        match self.take(key) {
+            None => {
+                self.missing(key, "is required");
+                None
+            }
+            Some(entry) if entry.text()?.is_empty() => {
+                entry.problem("must not be empty");
+                None
+            }
+            Some(entry) => Some(entry),
+        }
+    }
+
+    /// A path, relative to the file; `None` where it is missing or empty.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let entry = self.text(key)?;
+        let text = entry.text().filter(|text| !text.is_empty())?;
+        Some(self.report.base().join(text))
+    }
+
+    /// A boolean.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let entry = self.take(key)?;
+        match &entry.raw {
+            Raw::Boolean(value) => return Some(*value),
+            Raw::Variable { text, .. } if text == "true" => return Some(true),
+            Raw::Variable { text, .. } if text == "false" => return Some(false),
+            _ => entry.problem("must be true or false"),
+        }
+        None
+    }
+
+    /// An integer within `range`.
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
+        let Some(entry) = self.take(key) else {
+            return default;
+        };
+        let value = match &entry.raw {
+            Raw::Integer(value) => u32::try_from(*value).ok(),
+            Raw::Variable { text, .. } => {
+                parse::integer(text).and_then(|value| u32::try_from(value).ok())
+            }
+            _ => None,
+        };
+        match value.filter(|value| range.contains(value)) {
+            Some(value) => value,
+            None => {
+                let (low, high) = range.into_inner();
+                entry.problem(format!("must be an integer from {low} to {high}"));
+                default
+            }
+        }
+    }
+
+    /// A duration, not zero.
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let Some((entry, duration)) = self.any_duration(key) else {
+            return default;
+        };
+        if duration.is_zero() {
+            entry.problem("must be longer than \"0s\"");
+        }
+        duration
+    }
+
+    /// A duration that zero turns off.
+    pub(super) fn duration_or_never(&mut self, key: &'static str) -> Option<Duration> {
+        let (_, duration) = self.any_duration(key)?;
+        Some(duration).filter(|duration| !duration.is_zero())
+    }
+
+    /// A size within `range`; `form` is the range as the operator would write it.
+    pub(super) fn size(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        form: &str,
+        default: u64,
+    ) -> u64 {
+        let Some(entry) = self.take(key) else {
+            return default;
+        };
+        let size = match &entry.raw {
+            Raw::Integer(bytes) => u64::try_from(*bytes).map_err(|_| "must not be negative".into()),
+            _ => match entry.raw.as_text() {
+                Some(text) => parse::size(text),
+                None => Err("must be a size such as \"64MB\", or bytes".to_owned()),
+            },
+        };
+        match size {
+            Ok(size) if range.contains(&size) => return size,
+            Ok(_) => entry.problem(format!("must be from {form}")),
+            Err(reason) => entry.problem(reason),
+        }
+        default
+    }
+
+    /// One of a few words. `None` also where it is none of them, which is then noted.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<(Entry<'a>, T)> {
+        let entry = self.take(key)?;
+        let choice = entry.choice(choices)?;
+        Some((entry, choice))
+    }
+
+    /// The entries of a list; `None` where there is no such key.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<Entry<'a>>> {
+        self.take(key)?.into_items()
+    }
+
+    /// A table; an empty one where there is no such key, or something else under it.
+    pub(super) fn table(&mut self, key: &'static str) -> Section<'a> {
+        let path = self.key(key);
+        let table = self.take(key).and_then(Entry::into_table);
+        table.unwrap_or_else(|| Section::new(self.report, path, Table::new()))
+    }
+
+    /// The entries of a list that must be there, and have some; `reason` says why.
+    pub(super) fn required_list(&mut self, key: &'static str, reason: &str) -> Vec<Entry<'a>> {
+        match self.take(key).filter(|entry| !entry.raw.is_empty()) {
+            Some(entry) => entry.into_items().unwrap_or_default(),
+            None => {
+                self.missing(key, reason);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The tables of `[[key]]`, named by their place; there must be some, and `reason` says why.
+    pub(super) fn required_tables(&mut self, key: &'static str, reason: &str) -> Vec<Section<'a>> {
+        let entries = self.required_list(key, reason);
+        entries.into_iter().filter_map(Entry::into_table).collect()
+    }
+
+    /// Reads a key whose feature is missing: whatever stands there, but for nothing, is refused,
+    /// because who wrote it counts on it.
+    pub(super) fn not_built(&mut self, key: &'static str, what: &str) {
+        if let Some(entry) = self.take(key).filter(|entry| !entry.raw.is_empty()) {
+            entry.not_built(what);
+        }
+    }
+
+    /// Notes the keys that nobody asked for.
+    pub(super) fn finish(self) {
+        for (key, raw) in &self.rest {
+            let reason = match parse::nearest(key, self.known.iter().copied()) {
+                Some(near) => format!("unknown key; did you mean {near:?}?"),
+                None => "unknown key".to_owned(),
+            };
+            // Not its value: an unknown key may well be a password.
+            match raw.variable() {
+                Some(name) => self.report.variable_problem(name, reason),
+                None => self.report.problem(self.key(key), reason),
+            }
+        }
+    }
+
+    fn any_duration(&mut self, key: &'static str) -> Option<(Entry<'a>, Duration)> {
+        let entry = self.text(key)?;
+        match parse::duration(entry.text()?) {
+            Ok(duration) => Some((entry, duration)),
+            Err(reason) => {
+                entry.problem(reason);
+                None
+            }
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl<'a> Entry<'a> {
+    /// Notes a problem with this value.
+    pub(super) fn problem(&self, reason: impl Into<String>) {
+        let (file, key) = match self.raw.variable() {
+            Some(name) => (PathBuf::from("environment"), name.to_owned()),
+            None => (self.report.file.clone(), self.key.clone()),
+        };
+        let problem = Problem {
+            file,
+            key,
+            value: self.raw.to_string(),
+            reason: reason.into(),
+        };
+        self.report.problems.borrow_mut().push(problem);
+    }
+
+    /// Notes a problem with this value, which may hold a secret.
+    pub(super) fn secret_problem(&self, reason: impl Into<String>) {
+        match self.raw.variable() {
+            Some(name) => self.report.variable_problem(name, reason),
+            None => self.report.problem(self.key.clone(), reason),
+        }
+    }
+
+    /// Notes that what is asked for here doesn't exist yet.
+    pub(super) fn not_built(&self, what: &str) {
+        self.problem(format!("not built yet: {what}"));
+    }
+
+    /// The text; anything else is noted.
+    pub(super) fn text(&self) -> Option<&str> {
+        let text = self.raw.as_text();
+        if text.is_none() {
+            self.problem("must be a string");
+        }
+        text
+    }
+
+    /// The text through a parser, whose error is noted.
+    pub(super) fn parsed<T>(&self, parser: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        parser(self.text()?)
+            .map_err(|reason| self.problem(reason))
+            .ok()
+    }
+
+    /// The choice that the text stands for; any other text is noted.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
+            return Some(*choice);
+        }
+        let words: Vec<_> = choices
+            .iter()
+            .map(|(word, _)| format!("{word:?}"))
+            .collect();
+        self.problem(format!("must be one of {}", words.join(", ")));
+        None
+    }
+
+    /// The entries of a list; anything else is noted.
+    pub(super) fn into_items(self) -> Option<Vec<Entry<'a>>> {
+        let Raw::List(items) = self.raw else {
+            self.problem("must be a list: [ … ]");
+            return None;
+        };
+        let entries = items.into_iter().enumerate().map(|(index, raw)| Entry {
+            report: self.report,
+            key: format!("{}[{index}]", self.key),
+            raw,
+        });
+        Some(entries.collect())
+    }
+
+    /// The entries of a list that must have some, or a text that stands alone.
+    pub(super) fn into_one_or_many(self) -> Vec<Entry<'a>> {
+        if self.raw.as_text().is_some() {
+            return vec![self];
+        }
+        if self.raw == Raw::List(Vec::new()) {
+            self.problem("must not be empty: nothing could match it");
+            return Vec::new();
+        }
+        if !matches!(self.raw, Raw::List(_)) {
+            self.problem("must be a string or a list of strings");
+            return Vec::new();
+        }
+        self.into_items().unwrap_or_default()
+    }
+
+    /// The table; anything else is noted.
+    pub(super) fn into_table(self) -> Option<Section<'a>> {
+        let Raw::Table(table) = self.raw else {
+            self.problem("must be a table");
+            return None;
+        };
+        Some(Section::new(self.report, self.key, table))
+    }
+}

@@ -1,0 +1,193 @@
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[admin]`, `[audit]`,
+//! `[log]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::parse;
+use super::section::{Entry, Section};
+use super::types::{Audit, AuditDecisions, Limits, Log, LogLevel};
+
+const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+
+/// The ACL files, in the file's order.
+pub(super) fn policy(root: &mut Section<'_>) -> Vec<PathBuf> {
+    let mut section = root.table("policy");
+    let base = section.report.base();
+    let entries = section.required_list(
+        "acl_files",
+        "is required: without a user everything is refused",
+    );
+    let files = entries.iter().filter_map(|entry| {
+        entry.parsed(|text| match text {
+            "" => Err("must not be empty".to_owned()),
+            _ => Ok(base.join(text)),
+        })
+    });
+    let files = files.collect();
+    if let Some((entry, true)) = section.choice("mode", &[("enforce", false), ("shadow", true)]) {
+        entry.not_built("judge, count and log, and forward all the same");
+    }
+    section.not_built(
+        "extra_commands",
+        "rules for commands that the table doesn't know",
+    );
+    section.finish();
+    files
+}
+
+/// `rename` and `substitute`, sorted by name. Whether such commands exist is for `rewrite` to say.
+pub(super) fn rewrite(root: &mut Section<'_>) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    let mut section = root.table("rewrite");
+    let mut targets = BTreeMap::new();
+    let rename = by_command(section.table("rename"), |entry, _, target| {
+        if !target.is_empty() && !parse::is_command(target) {
+            entry.problem("must be a command's name, or \"\" to hide the command");
+        }
+        // Two names for one command would leave open which one a reply or a rule means.
+        let folded = target.to_ascii_lowercase();
+        if !target.is_empty()
+            && let Some(first) = targets.insert(folded, entry.key.clone())
+        {
+            entry.problem(format!("{first} has the same target"));
+        }
+    });
+    let substitute = by_command(section.table("substitute"), |entry, name, command| {
+        if command.split(' ').any(|word| !is_word(word)) {
+            entry.problem("must be a command: words with single spaces between");
+        } else if command.eq_ignore_ascii_case(name) {
+            entry.problem("replaces the command with itself");
+        }
+    });
+    section.finish();
+    (rename, substitute)
+}
+
+/// The bounds on what a peer may make us hold.
+pub(super) fn limits(root: &mut Section<'_>) -> Limits {
+    let mut section = root.table("limits");
+    // From: names, keys and options of ordinary commands fit. To: an unsigned 32-bit length; Redis'
+    // own proto-max-bulk-len is 512 MB unless someone raised it.
+    let max_bulk = section.size("max_bulk", KB..=4 * GB, "\"1KB\" to \"4GB\"", 512 * MB);
+    // From: the longest fixed forms of commands fit. To: 64 times what Redis before 7 takes; each
+    // argument costs at least 6 bytes on the wire, so more is an attack and not a request.
+    let max_args = section.integer("max_args", 16..=64 << 20, 1 << 20);
+    // From: one read of a socket. To: it is memory that each session may hold back at once.
+    let max_inspect_buffer = section.size(
+        "max_inspect_buffer",
+        16 * KB..=64 * MB,
+        "\"16KB\" to \"64MB\"",
+        MB,
+    );
+    section.not_built("max_reply_buffer", "bounds unread replies in shared mode");
+    section.not_built(
+        "memory",
+        "one budget for all held-back requests and unread replies",
+    );
+    let write_timeout = section.duration("write_timeout", Duration::from_secs(60));
+    section.finish();
+    Limits {
+        max_bulk,
+        max_args,
+        max_inspect_buffer: usize::try_from(max_inspect_buffer).unwrap_or(usize::MAX),
+        write_timeout,
+    }
+}
+
+/// The number of worker threads; 0 lets the program choose.
+pub(super) fn workers(root: &mut Section<'_>) -> usize {
+    let mut section = root.table("runtime");
+    // More threads than any host has cores is a slip.
+    let workers = section.integer("workers", 0..=1024, 0);
+    section.finish();
+    workers as usize
+}
+
+/// `[admin]`: even an empty table asks for it.
+pub(super) fn admin(root: &mut Section<'_>) {
+    if let Some(entry) = root.take("admin") {
+        entry.not_built("metrics, health and status over HTTP");
+    }
+}
+
+/// Where decisions are written, and which.
+pub(super) fn audit(root: &mut Section<'_>) -> Audit {
+    let mut section = root.table("audit");
+    let base = section.report.base();
+    let path = section.text("path").and_then(|entry| {
+        entry.parsed(|text| match text {
+            "" => Err("must be a path, or \"-\" for stdout".to_owned()),
+            "-" => Ok(None),
+            _ => Ok(Some(base.join(text))),
+        })
+    });
+    let choices = [
+        ("deny", Some(AuditDecisions::Deny)),
+        ("all", None),
+        ("none", Some(AuditDecisions::None)),
+    ];
+    let decisions = match section.choice("decisions", &choices) {
+        Some((_, Some(decisions))) => decisions,
+        Some((entry, None)) => {
+            entry.not_built("writes what was allowed, too");
+            AuditDecisions::Deny
+        }
+        None => AuditDecisions::Deny,
+    };
+    section.finish();
+    Audit {
+        path: path.flatten(),
+        decisions,
+    }
+}
+
+/// How the log is written, and how much.
+pub(super) fn log(root: &mut Section<'_>) -> Log {
+    let mut section = root.table("log");
+    let json = section.choice("format", &[("text", false), ("json", true)]);
+    let choices = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ];
+    let level = section.choice("level", &choices);
+    section.finish();
+    Log {
+        json: json.is_some_and(|(_, json)| json),
+        level: level.map_or(LogLevel::Info, |(_, level)| level),
+    }
+}
+
+/// The pairs of a table whose keys are commands, folded to lower case and sorted; `check` judges
+/// each value.
+fn by_command(
+    mut table: Section<'_>,
+    mut check: impl FnMut(&Entry<'_>, &str, &str),
+) -> Vec<(String, String)> {
+    let names = table.names();
+    let mut pairs = BTreeMap::new();
+    for (entry, name) in table.take_rest().into_iter().zip(names) {
+        let Some(text) = entry.text() else {
+            continue;
+        };
+        if !parse::is_command(&name) {
+            entry.problem("its key is no command's name");
+        }
+        let name = name.to_ascii_lowercase();
+        check(&entry, &name, text);
+        let text = text.to_owned();
+        if pairs.insert(name, text).is_some() {
+            entry.problem("the command is there twice; upper and lower case are one");
+        }
+    }
+    pairs.into_iter().collect()
+}
+
+/// What can stand as one argument in the file: no blanks, no control bytes.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
