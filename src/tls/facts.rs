@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use x509_parser::asn1_rs::{Any, Oid, Tag};
+use x509_parser::asn1_rs::{Any, Oid, Tag, ToDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{
@@ -168,10 +168,14 @@ fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             write_escaped(text, &value);
         }
         (name, _) => {
-            // RFC 4514, 2.4: hex of the DER. The content alone is kept here, without tag and length:
-            // the audit needs something to tell values apart, not to parse them again.
+            // RFC 4514, 2.4: the hex of the DER. What cannot be encoded again leaves the mark alone.
             let oid = attribute.attr_type().to_id_string();
-            let _ = write!(text, "{}=#{}", name.unwrap_or(&oid), hex(value.data));
+            let _ = write!(
+                text,
+                "{}=#{}",
+                name.unwrap_or(&oid),
+                hex(&value.to_der_vec().unwrap_or_default())
+            );
         }
     }
 }

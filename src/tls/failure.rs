@@ -58,7 +58,10 @@ pub fn handshake_failure(error: &io::Error) -> HandshakeFailure {
     let kind = tls.map_or_else(|| io_kind(error.kind()), tls_kind);
     let text = match kind {
         HandshakeFailureKind::NotTls => {
-            format!("not TLS; does the client speak plain Redis? ({error})")
+            format!(
+                "not TLS; does the client speak plain Redis, or a balancer send a PROXY header? \
+                 ({error})"
+            )
         }
         HandshakeFailureKind::Closed => "the client closed the connection".to_owned(),
         _ => error.to_string(),

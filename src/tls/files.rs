@@ -345,3 +345,6 @@ impl KeyPair {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,9 +81,10 @@ impl From<webpki::Error> for CertificateRefusal {
             Error::CertExpired { .. } => Self::Expired,
             Error::CertNotValidYet { .. } => Self::NotYetValid,
             Error::UnknownIssuer => Self::Untrusted("unknown issuer".to_owned()),
-            Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-                Self::Untrusted("its extended key usage does not allow clientAuth".to_owned())
-            }
+            Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Self::Untrusted(
+                "its extended key usage does not allow this use (a client needs clientAuth)"
+                    .to_owned(),
+            ),
             Error::InvalidSignatureForPublicKey => {
                 Self::Untrusted("not signed by the issuer that it names".to_owned())
             }
