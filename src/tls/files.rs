@@ -3,7 +3,6 @@
 //! Never repeats the content of a key file in a message. Knows no configuration but the name of the
 //! key that a file was given under.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -329,14 +328,6 @@ impl Source<'_> {
 }
 
 // === impl KeyPair ===
-
-impl fmt::Debug for KeyPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyPair")
-            .field("warnings", &self.warnings)
-            .finish_non_exhaustive()
-    }
-}
 
 impl KeyPair {
     pub(super) fn resolver(&self) -> Arc<rustls::sign::SingleCertAndKey> {

@@ -53,9 +53,8 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = true;
-        let now = OffsetDateTime::now_utc();
-        params.not_before = now - CLOCK_LAG;
-        params.not_after = now + Duration::days(AUTHORITY_DAYS);
+        params.not_before = OffsetDateTime::now_utc() - CLOCK_LAG;
+        params.not_after = params.not_before + Duration::days(AUTHORITY_DAYS);
         let certificate = params.self_signed(&key)?;
         pair.write(&certificate.pem(), &key, report)?;
         Self::load(pair)
@@ -146,10 +145,9 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let now = OffsetDateTime::now_utc();
-        params.not_before = now - CLOCK_LAG;
+        params.not_before = OffsetDateTime::now_utc() - CLOCK_LAG;
         // A leaf that outlives its authority would promise what it cannot hold.
-        params.not_after = (now + Duration::days(LEAF_DAYS)).min(self.not_after);
+        params.not_after = (params.not_before + Duration::days(LEAF_DAYS)).min(self.not_after);
         let certificate = params.signed_by(&key, &self.issuer)?;
         // An authority that another tool made may have a name that cannot be written byte for byte as
         // it stands there, or a key that isn't its own. Found out here, not by the first client.

@@ -186,3 +186,37 @@ fn what_is_no_certificate_is_refused() {
         ));
     }
 }
+
+#[test]
+fn no_damage_makes_it_panic() {
+    let der = with(|params| {
+        let value = DnValue::BmpString(BmpString::try_from("Kärt").unwrap());
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, value);
+        params.subject_alt_names = vec![
+            SanType::DnsName(ia5("cart.example")),
+            SanType::URI(ia5("spiffe://prod/cart")),
+        ];
+    });
+    for index in 0..der.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = der.to_vec();
+            damaged[index] ^= change;
+            if let Ok(certificate) = certificate(&damaged) {
+                let lists = [
+                    &certificate.cn,
+                    &certificate.o,
+                    &certificate.dns,
+                    &certificate.uri,
+                ];
+                assert!(lists.iter().all(|list| {
+                    list.iter()
+                        .all(|value| !value.is_empty() && !value.contains(char::is_control))
+                }));
+                assert!(!certificate.subject.contains(char::is_control));
+            }
+        }
+        let _ = certificate(&der[..index]);
+    }
+}
