@@ -1,1 +1,35 @@
-//! TLS: the only module that names rustls.
+//! TLS: the only module that names rustls, webpki, x509-parser and rcgen.
+//!
+//! Turns files into a server or a client side, and a finished handshake into the plain
+//! [`crate::identity::Certificate`]. Knows neither users nor policy, opens no socket and logs nothing:
+//! what went wrong is returned as a value.
+
+mod client;
+mod facts;
+mod failure;
+mod files;
+mod roots;
+mod server;
+
+pub mod authority;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use self::client::{ClientTls, InvalidServerName};
+pub use self::failure::{HandshakeFailure, HandshakeFailureKind, handshake_failure};
+pub use self::files::TlsProblem;
+pub use self::roots::CertificateRefusal;
+pub use self::server::ServerTls;
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+/// The cryptography of every connection.
+///
+/// Named here and handed on explicitly: a process-wide default would be a global that any dependency
+/// may set before us.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
