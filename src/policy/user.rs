@@ -38,6 +38,10 @@ impl User {
     /// # Errors
     /// The rule is refused, in Redis' words; the user is as before.
     pub fn apply(&mut self, text: &str, table: &Table) -> Result<(), RuleError> {
+        if text.is_empty() {
+            // "Empty string is a no-operation" (acl.c).
+            return Ok(());
+        }
         let rule = Rule::parse(text, table)?;
         match &rule {
             Rule::On => self.enabled = true,

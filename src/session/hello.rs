@@ -1,0 +1,90 @@
+//! HELLO, which the proxy answers itself: `HELLO [2 [AUTH user password] [SETNAME name]]`.
+
+use bytes::BytesMut;
+
+use crate::resp::{Args, encode_bulk, encode_header};
+
+use super::facts::Facts;
+
+/// What a HELLO asks for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Hello<'a> {
+    pub(super) login: Option<(&'a [u8], &'a [u8])>,
+    pub(super) name: Option<&'a [u8]>,
+}
+
+/// Why a HELLO is refused before anything of it is done (since 7.2 Redis too does all or nothing).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HelloError {
+    /// Not a number.
+    Version,
+    /// A number of no protocol.
+    NoProto,
+    /// RESP3.
+    Resp3,
+    /// This argument is no option, or lacks its values.
+    Option(usize),
+    /// A client name with blanks or control bytes.
+    Name,
+}
+
+// === impl Hello ===
+
+impl<'a> Hello<'a> {
+    pub(super) fn parse(args: &Args<'a>) -> Result<Self, HelloError> {
+        let mut hello = Self::default();
+        match args.get(1) {
+            None => return Ok(hello),
+            Some(b"2") => {}
+            Some(b"3") => return Err(HelloError::Resp3),
+            Some(other) if is_integer(other) => return Err(HelloError::NoProto),
+            Some(_) => return Err(HelloError::Version),
+        }
+        let mut at = 2;
+        while let Some(option) = args.get(at) {
+            if option.eq_ignore_ascii_case(b"AUTH")
+                && let (Some(user), Some(password)) = (args.get(at + 1), args.get(at + 2))
+            {
+                hello.login = Some((user, password));
+                at += 3;
+            } else if option.eq_ignore_ascii_case(b"SETNAME")
+                && let Some(name) = args.get(at + 1)
+            {
+                if !name.iter().all(|byte| matches!(byte, b'!'..=b'~')) {
+                    return Err(HelloError::Name);
+                }
+                hello.name = Some(name);
+                at += 2;
+            } else {
+                return Err(HelloError::Option(at));
+            }
+        }
+        Ok(hello)
+    }
+}
+
+fn is_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !digits.is_empty() && digits.len() < 19 && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// The answer: RESP2's flat array of seven pairs.
+pub(super) fn answer(facts: &Facts, session: u64, out: &mut BytesMut) {
+    encode_header(b'*', 14, out);
+    encode_bulk(b"server", out);
+    encode_bulk(b"redis", out);
+    encode_bulk(b"version", out);
+    encode_bulk(facts.version.to_string().as_bytes(), out);
+    encode_bulk(b"proto", out);
+    encode_header(b':', 2, out);
+    encode_bulk(b"id", out);
+    encode_header(b':', session, out);
+    encode_bulk(b"mode", out);
+    encode_bulk(facts.mode.as_bytes(), out);
+    encode_bulk(b"role", out);
+    // INFO says slave to this day, HELLO always said replica.
+    let role = if facts.role == "slave" { "replica" } else { &facts.role };
+    encode_bulk(role.as_bytes(), out);
+    encode_bulk(b"modules", out);
+    encode_header(b'*', 0, out);
+}

@@ -1,0 +1,187 @@
+//! Who a client is: by its certificate or address, and by AUTH.
+
+use std::sync::Arc;
+
+use crate::identity::{AuthKind, Identity, Who, is_user_name};
+use crate::policy::{Policy, User};
+
+/// A client's identity and the user it acts as.
+#[derive(Debug)]
+pub struct Login {
+    identity: Identity,
+    user: Option<Arc<User>>,
+}
+
+/// Why an identity can't act as its user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LoginError {
+    /// The identity rules name a user that no ACL file has.
+    #[error("no ACL file defines this user")]
+    NoSuchUser,
+    /// The user is `off`.
+    #[error("the user is off")]
+    Disabled,
+}
+
+/// The name that clients give when they mean "the one user that I know of".
+const DEFAULT: &str = "default";
+
+// === impl Login ===
+
+impl Login {
+    /// Where the identity needs no AUTH, its user; or else nobody yet.
+    ///
+    /// # Errors
+    /// The user is unknown or off: the client has no business here.
+    pub fn new(identity: Identity, policy: &Policy) -> Result<Self, LoginError> {
+        let user = match (identity.auth, Self::mapped(&identity)) {
+            (AuthKind::Password, _) | (_, None) => None,
+            (AuthKind::Certificate | AuthKind::Address, Some(name)) => {
+                let user = policy.user(name).ok_or(LoginError::NoSuchUser)?;
+                if !user.is_enabled() {
+                    return Err(LoginError::Disabled);
+                }
+                Some(Arc::clone(user))
+            }
+        };
+        Ok(Self { identity, user })
+    }
+
+    /// The user whom the client acts as; `None` before AUTH.
+    #[inline]
+    pub fn user(&self) -> Option<&Arc<User>> {
+        self.user.as_ref()
+    }
+
+    /// AUTH with or without a name. A failure changes nothing, as in Redis since 6.0 (before, it
+    /// took the login away).
+    ///
+    /// Returns whether it succeeded.
+    pub fn authenticate(&mut self, name: Option<&[u8]>, password: &[u8], policy: &Policy) -> bool {
+        // A name that may not be chosen is looked up all the same, as one that nobody has: the time
+        // taken doesn't tell the difference. The empty name is no user's.
+        let name = self.choose(name).unwrap_or_default();
+        match policy.authenticate(&name, password) {
+            Some(user) => {
+                self.user = Some(Arc::clone(user));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Back to who the client was when it came.
+    pub fn reset(&mut self, policy: &Policy) {
+        self.user = Self::new(self.identity.clone(), policy).ok().and_then(|login| login.user);
+    }
+
+    /// The user that the identity stands for by itself.
+    fn mapped(identity: &Identity) -> Option<&str> {
+        match &identity.who {
+            Who::Fixed(name) => Some(name),
+            Who::OneOf(names) => names.first().map(|name| &**name),
+            Who::Chosen => None,
+        }
+    }
+
+    /// Whom AUTH means by this name; `None`: somebody whom this client can't be.
+    fn choose(&self, name: Option<&[u8]>) -> Option<String> {
+        let name = match name {
+            Some(name) => Some(std::str::from_utf8(name).ok().filter(|name| is_user_name(name))?),
+            None => None,
+        };
+        let allowed = |name: &str| match &self.identity.who {
+            Who::Fixed(only) => **only == *name,
+            Who::OneOf(names) => names.iter().any(|one| **one == *name),
+            Who::Chosen => true,
+        };
+        match name {
+            Some(name) if allowed(name) => Some(name.to_owned()),
+            // An old client knows one password and no user: it means the one that it is mapped to.
+            None | Some(DEFAULT) => {
+                Some(Self::mapped(&self.identity).unwrap_or(DEFAULT).to_owned())
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Table;
+    use crate::policy::Source;
+
+    fn policy() -> Policy {
+        let content = b"user cart on >cart-pw\nuser ops on >ops-pw\nuser default on >default-pw\n\
+                        user gone off >gone-pw\nuser bare on\n";
+        let source = Source { path: "users.acl".into(), content: content.to_vec() };
+        Policy::parse(&[source], &Table::builtin()).unwrap().0
+    }
+
+    fn login(who: Who, auth: AuthKind) -> Login {
+        Login::new(Identity { rule: 0, who, auth }, &policy()).unwrap()
+    }
+
+    fn name(login: &Login) -> Option<&str> {
+        login.user().map(|user| user.name())
+    }
+
+    #[test]
+    fn a_certificate_needs_no_auth_and_its_old_password_still_works() {
+        let mut login = login(Who::Fixed("cart".into()), AuthKind::Certificate);
+        assert_eq!(name(&login), Some("cart"));
+        let cases: &[(Option<&str>, &str, bool)] = &[
+            (None, "cart-pw", true),
+            (Some("default"), "cart-pw", true),
+            (Some("cart"), "cart-pw", true),
+            (None, "default-pw", false),
+            (Some("default"), "default-pw", false),
+            (Some("ops"), "ops-pw", false),
+            (Some(""), "cart-pw", false),
+        ];
+        for (user, password, expected) in cases {
+            let user = user.map(str::as_bytes);
+            assert_eq!(login.authenticate(user, password.as_bytes(), &policy()), *expected);
+            assert_eq!(name(&login), Some("cart"), "a failure changes nothing");
+        }
+    }
+
+    #[test]
+    fn auth_chooses_among_the_users_of_a_rule() {
+        let who = || Who::OneOf(vec!["cart".into(), "ops".into()].into());
+        let mut by_certificate = login(who(), AuthKind::Certificate);
+        assert_eq!(name(&by_certificate), Some("cart"));
+        assert!(by_certificate.authenticate(Some(b"ops"), b"ops-pw", &policy()));
+        assert_eq!(name(&by_certificate), Some("ops"));
+        assert!(!by_certificate.authenticate(Some(b"gone"), b"gone-pw", &policy()));
+        by_certificate.reset(&policy());
+        assert_eq!(name(&by_certificate), Some("cart"));
+        let mut by_password = login(who(), AuthKind::Password);
+        assert_eq!(name(&by_password), None);
+        assert!(by_password.authenticate(Some(b"ops"), b"ops-pw", &policy()));
+        by_password.reset(&policy());
+        assert_eq!(name(&by_password), None);
+    }
+
+    #[test]
+    fn auth_names_anybody_where_the_rule_says_so() {
+        let mut login = login(Who::Chosen, AuthKind::Password);
+        assert!(!login.authenticate(Some(b"gone"), b"gone-pw", &policy()));
+        assert!(!login.authenticate(Some(b"bare"), b"", &policy()));
+        assert_eq!(name(&login), None);
+        assert!(login.authenticate(None, b"default-pw", &policy()));
+        assert_eq!(name(&login), Some("default"));
+        assert!(login.authenticate(Some(b"ops"), b"ops-pw", &policy()));
+        assert_eq!(name(&login), Some("ops"));
+    }
+
+    #[test]
+    fn an_unknown_or_disabled_user_gets_nowhere() {
+        for (user, error) in [("nobody", LoginError::NoSuchUser), ("gone", LoginError::Disabled)] {
+            let who = Who::Fixed(user.into());
+            let identity = Identity { rule: 0, who, auth: AuthKind::Certificate };
+            assert_eq!(Login::new(identity, &policy()).unwrap_err(), error);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The one place where a refusal becomes bytes for the client, a label and a log level.
+//!
+//! The texts are Redis' own wherever Redis has one: client libraries test them.
+
+use bytes::BytesMut;
+
+use crate::policy::DenyReason;
+use crate::resp::{Args, ProtocolError};
+
+use super::facts::{Facts, Version};
+
+/// Why a request, or the whole connection, is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The policy says no.
+    Policy(DenyReason),
+    /// Nobody knows a command of this name, or it is hidden.
+    UnknownCommand,
+    /// The container has no such subcommand.
+    UnknownSubcommand,
+    /// The client must log in first.
+    NotAuthenticated,
+    /// AUTH or HELLO with a wrong password, or as somebody whom this client can't be.
+    LoginFailed,
+    /// HELLO by a client that must log in, without AUTH.
+    HelloNotAuthenticated,
+    /// Wrong number of arguments for a command that the proxy answers itself.
+    OwnArity,
+    /// HELLO with a version that is no number.
+    HelloVersion,
+    /// HELLO with a version that nobody speaks.
+    HelloNoProto,
+    /// HELLO with an option that doesn't exist.
+    HelloOption {
+        /// Its position.
+        index: usize,
+    },
+    /// HELLO SETNAME with a name that Redis would refuse.
+    HelloName,
+    /// Something that respgate knows and can't do yet.
+    NotBuilt(&'static str),
+    /// A form of a substituted command that the substitute doesn't stand for.
+    SubstituteForm,
+    /// The upstream doesn't have the substitute, so nothing may run in its place.
+    SubstituteUnknown,
+    /// More of the request would have to be held back than `max_inspect_buffer`.
+    TooLarge,
+    /// An HTTP request: a browser was made to talk to us.
+    Http,
+    /// The bytes aren't requests.
+    Protocol(ProtocolError),
+}
+
+/// How loud a refusal is in the log. Denials aren't failures: the audit has them all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Severity {
+    /// Routine.
+    Debug,
+    /// A peer that does what it should not.
+    Info,
+}
+
+/// What a refusal's text may mention.
+pub(super) struct Context<'a> {
+    pub(super) user: &'a str,
+    /// The command as the client names it, lower case, with its subcommand if it is a container.
+    pub(super) command: &'a str,
+    pub(super) args: Args<'a>,
+    pub(super) facts: &'a Facts,
+}
+
+/// Redis echoes at most so many bytes of a name, and of the arguments together. (Up to 6.2 it
+/// echoed names uncut.)
+const MAX_ECHO: usize = 128;
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The label used in metrics and the audit. Stable: dashboards depend on it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Policy(reason) => reason.label(),
+            Self::UnknownCommand => "unknown_command",
+            Self::UnknownSubcommand => "unknown_subcommand",
+            Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
+            Self::LoginFailed => "auth",
+            Self::OwnArity => "arity",
+            Self::HelloVersion
+            | Self::HelloNoProto
+            | Self::HelloOption { .. }
+            | Self::HelloName => "hello",
+            Self::NotBuilt(_) => "not_supported",
+            Self::SubstituteForm => "substitute_form",
+            Self::SubstituteUnknown => "substitute_unknown",
+            Self::TooLarge => "too_large",
+            Self::Http => "http",
+            Self::Protocol(error) => error.label(),
+        }
+    }
+
+    /// How loud it is in the log.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::LoginFailed | Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
+            _ => Severity::Debug,
+        }
+    }
+
+    /// Whether nothing can follow on this connection.
+    pub fn is_fatal(self) -> bool {
+        matches!(self, Self::Protocol(_) | Self::Http)
+    }
+
+    /// Appends the error reply.
+    pub(super) fn reply(self, context: &Context<'_>, out: &mut BytesMut) {
+        let Context { user, command, args, facts } = context;
+        let mut line = |parts: &[&str]| {
+            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            out.extend_from_slice(b"\r\n");
+        };
+        match self {
+            Self::Policy(DenyReason::Command) | Self::SubstituteForm => line(&[
+                "-NOPERM User ",
+                user,
+                " has no permissions to run the '",
+                command,
+                "' command",
+            ]),
+            Self::Policy(DenyReason::Key { .. } | DenyReason::Unparsable { .. }) => {
+                line(&["-NOPERM No permissions to access a key"]);
+            }
+            Self::Policy(DenyReason::Channel { .. }) => {
+                line(&["-NOPERM No permissions to access a channel"]);
+            }
+            Self::Policy(DenyReason::AllKeys { why, .. }) => line(&[
+                "-ERR ",
+                why,
+                " option of SORT denied due to insufficient ACL permissions.",
+            ]),
+            Self::Policy(DenyReason::Arity) | Self::OwnArity => {
+                line(&["-ERR wrong number of arguments for '", command, "' command"]);
+            }
+            Self::UnknownCommand => unknown_command(args, facts.version, out),
+            Self::UnknownSubcommand => unknown_subcommand(args, command, facts.version, out),
+            Self::NotAuthenticated => line(&["-NOAUTH Authentication required."]),
+            Self::LoginFailed => line(&[login_failed(args, facts.version)]),
+            Self::HelloNotAuthenticated => line(&[
+                "-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+                 HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
+                 and select the RESP protocol version at the same time",
+            ]),
+            Self::HelloVersion => {
+                line(&["-ERR Protocol version is not an integer or out of range"]);
+            }
+            Self::HelloNoProto => line(&["-NOPROTO unsupported protocol version"]),
+            Self::HelloOption { index } => {
+                out.extend_from_slice(b"-ERR Syntax error in HELLO option '");
+                echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
+                out.extend_from_slice(b"'\r\n");
+            }
+            Self::HelloName => line(&[
+                "-ERR Client names cannot contain spaces, newlines or special characters.",
+            ]),
+            Self::NotBuilt(what) => line(&["-ERR respgate: not supported yet: ", what]),
+            Self::SubstituteUnknown => line(&[
+                "-ERR respgate: the command that stands for '",
+                command,
+                "' here is unknown to the upstream",
+            ]),
+            Self::TooLarge => line(&[
+                "-ERR respgate: the request is too large to tell which keys it touches",
+            ]),
+            // Redis too hangs up without a word (since 3.2.7).
+            Self::Http | Self::Protocol(ProtocolError::TlsHandshake) => {}
+            Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
+        }
+    }
+}
+
+/// The upstream's own text, so that a hidden command looks like one that was never there.
+fn unknown_command(args: &Args<'_>, version: Version, out: &mut BytesMut) {
+    let old = version <= Version::new(4, 0, 10);
+    let (open, close) = if version >= Version::new(7, 0, 0) || old { ("'", "'") } else { ("`", "`") };
+    out.extend_from_slice(b"-ERR unknown command ");
+    out.extend_from_slice(open.as_bytes());
+    echo(args.name(), MAX_ECHO, out);
+    out.extend_from_slice(close.as_bytes());
+    if !old {
+        out.extend_from_slice(b", with args beginning with: ");
+        let separator: &[u8] = if version >= Version::new(7, 0, 0) { b" " } else { b", " };
+        let mut left = MAX_ECHO;
+        for arg in args.iter().skip(1) {
+            if left == 0 {
+                break;
+            }
+            let before = out.len();
+            out.extend_from_slice(open.as_bytes());
+            echo(arg, left, out);
+            out.extend_from_slice(close.as_bytes());
+            out.extend_from_slice(separator);
+            left = left.saturating_sub(out.len() - before);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn unknown_subcommand(args: &Args<'_>, command: &str, version: Version, out: &mut BytesMut) {
+    let container = command.split('|').next().unwrap_or(command).to_ascii_uppercase();
+    let text: &[u8] = if version >= Version::new(7, 0, 0) {
+        b"-ERR unknown subcommand '"
+    } else {
+        b"-ERR Unknown subcommand or wrong number of arguments for '"
+    };
+    out.extend_from_slice(text);
+    echo(args.get(1).unwrap_or_default(), MAX_ECHO, out);
+    out.extend_from_slice(b"'. Try ");
+    out.extend_from_slice(container.as_bytes());
+    out.extend_from_slice(b" HELP.\r\n");
+}
+
+/// The text of the upstream's version. One with no user names (before 6) is only ever told a
+/// password; a client that names a user reads the newer text.
+fn login_failed(args: &Args<'_>, version: Version) -> &'static str {
+    let names_user = args.len() > 2;
+    if version < Version::new(6, 0, 0) && !names_user {
+        "-ERR invalid password"
+    } else if version < Version::new(6, 2, 0) && version >= Version::new(6, 0, 0) {
+        "-WRONGPASS invalid username-password pair"
+    } else {
+        "-WRONGPASS invalid username-password pair or user is disabled."
+    }
+}
+
+/// Appends a client's bytes to an error line as Redis does: up to a NUL, with line ends turned to
+/// blanks, cut to `most`.
+fn echo(bytes: &[u8], most: usize, out: &mut BytesMut) {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    for &byte in text.iter().take(most) {
+        let shown = if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+        out.extend_from_slice(&[shown]);
+    }
+}

@@ -1,0 +1,156 @@
+//! One direction of a session: what came in, and what may go out.
+
+use bytes::{Buf, BytesMut};
+
+/// Bytes on their way from one socket to the other.
+///
+/// What passes unchanged is written straight from the buffer that it was read into; only behind
+/// something that was taken out or put in is it copied, once.
+///
+/// ```text
+/// input:   [ cleared | taken out or copied | not scanned yet ]
+///          0         cleared               scanned
+/// staged:  what goes out behind `cleared`
+/// ```
+#[derive(Debug, Default)]
+pub struct Pipe {
+    input: BytesMut,
+    cleared: usize,
+    scanned: usize,
+    staged: BytesMut,
+}
+
+/// Buffers larger than this are given back once they are empty. A busy session works in 16 KB
+/// pieces (one TLS record) and reaches it only with large values or long pipelines.
+const KEPT: usize = 128 * 1024;
+
+// === impl Pipe ===
+
+impl Pipe {
+    /// Where a socket's bytes are appended.
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// What nobody has looked at.
+    #[inline]
+    pub fn unscanned(&self) -> &[u8] {
+        &self.input[self.scanned..]
+    }
+
+    /// Lets the next `len` bytes pass as they are.
+    #[inline]
+    pub fn forward(&mut self, len: usize) {
+        let end = self.scanned + len;
+        if self.staged.is_empty() && self.cleared == self.scanned {
+            self.cleared = end;
+        } else {
+            self.staged.extend_from_slice(&self.input[self.scanned..end]);
+        }
+        self.scanned = end;
+    }
+
+    /// Takes the next `len` bytes out.
+    pub fn skip(&mut self, len: usize) {
+        self.scanned += len;
+        if self.cleared == 0 {
+            self.input.advance(self.scanned);
+            self.scanned = 0;
+        }
+    }
+
+    /// Puts something in at this point.
+    pub fn inject(&mut self, bytes: &[u8]) {
+        self.staged.extend_from_slice(bytes);
+    }
+
+    /// Where something of a length not known yet is put in at this point.
+    pub fn staging(&mut self) -> &mut BytesMut {
+        &mut self.staged
+    }
+
+    /// What may be written now.
+    pub fn writable(&self) -> &[u8] {
+        if self.cleared > 0 {
+            &self.input[..self.cleared]
+        } else {
+            &self.staged
+        }
+    }
+
+    /// How much waits to be written.
+    pub fn waiting(&self) -> usize {
+        self.cleared + self.staged.len()
+    }
+
+    /// That `len` bytes of [`Pipe::writable`] were written.
+    pub fn wrote(&mut self, len: usize) {
+        if self.cleared == 0 {
+            self.staged.advance(len);
+        } else {
+            self.input.advance(len);
+            self.cleared -= len;
+            self.scanned -= len;
+            if self.cleared == 0 {
+                self.input.advance(self.scanned);
+                self.scanned = 0;
+            }
+        }
+        for buffer in [&mut self.input, &mut self.staged] {
+            if buffer.is_empty() && buffer.capacity() > KEPT {
+                *buffer = BytesMut::new();
+            }
+        }
+    }
+
+    /// Forgets what came in and was not scanned; what may go out still may.
+    pub fn discard_input(&mut self) {
+        self.input.truncate(self.scanned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(pipe: &mut Pipe, piece: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while pipe.waiting() > 0 {
+            let len = pipe.writable().len().min(piece);
+            out.extend_from_slice(&pipe.writable()[..len]);
+            pipe.wrote(len);
+        }
+        out
+    }
+
+    #[test]
+    fn order_is_kept_around_what_is_taken_out_and_put_in() {
+        for piece in 1..20 {
+            let mut pipe = Pipe::default();
+            pipe.input().extend_from_slice(b"aaaabbbbccccdddd");
+            pipe.forward(4);
+            pipe.skip(4);
+            pipe.inject(b"XX");
+            pipe.forward(4);
+            assert_eq!(pipe.unscanned(), b"dddd");
+            pipe.input().extend_from_slice(b"eeee");
+            assert_eq!(drain(&mut pipe, piece), b"aaaaXXcccc", "pieces of {piece}");
+            assert_eq!(pipe.unscanned(), b"ddddeeee");
+            pipe.forward(8);
+            assert_eq!(pipe.writable(), b"ddddeeee", "straight from the input again");
+            assert_eq!(drain(&mut pipe, piece), b"ddddeeee");
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_first_goes_out_first() {
+        let mut pipe = Pipe::default();
+        pipe.input().extend_from_slice(b"aaaabbbb");
+        pipe.inject(b"X");
+        pipe.forward(4);
+        assert_eq!(drain(&mut pipe, 3), b"Xaaaa");
+        pipe.skip(4);
+        assert_eq!(pipe.unscanned(), b"");
+        assert_eq!(pipe.waiting(), 0);
+    }
+}

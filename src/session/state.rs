@@ -1,0 +1,151 @@
+//! A session: its parts, its begin and its end.
+
+use bytes::BytesMut;
+
+use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
+
+use super::login::Login;
+use super::pipe::Pipe;
+use super::rules::Rules;
+use super::slots::{Slot, Slots};
+
+/// One client, from its identity to its last reply.
+///
+/// The two directions are [`Session::receive`] and [`Session::answer`]. Requests are only taken
+/// while the session is attached to an upstream, or has nothing to ask of one yet (before AUTH).
+#[derive(Debug)]
+pub struct Session {
+    /// Told to the client by HELLO.
+    pub(super) id: u64,
+    pub(super) login: Login,
+    pub(super) scanner: RequestScanner,
+    pub(super) replies: ReplyScanner,
+    pub(super) slots: Slots,
+    pub(super) flow: Flow,
+    pub(super) phase: Phase,
+    /// MULTI was answered with OK, and nothing since has closed it.
+    pub(super) in_multi: bool,
+    /// Bytes of the current request at which its verdict is asked for again.
+    pub(super) inspect_at: usize,
+    /// The name that HELLO SETNAME gave, until there is an upstream to tell.
+    pub(super) name: Option<Box<[u8]>>,
+    /// Where a refusal's text is put together.
+    pub(super) scratch: BytesMut,
+}
+
+/// What is done with the next bytes of the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Flow {
+    /// A request begins or goes on; its verdict is open.
+    Requests,
+    /// The rest of an allowed request streams by.
+    Forwarding(Tail),
+    /// The rest of a refused request is dropped in its tracks.
+    Draining(Tail),
+}
+
+/// Where a session stands with its upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// There is none; requests are taken until one is needed.
+    Detached,
+    /// There is one.
+    Attached,
+    /// RESET was asked for: when all is answered, the upstream is changed for a fresh one.
+    Resetting,
+    /// No more requests are taken: QUIT, a protocol error, or the client has gone.
+    Ended,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session of a client that is who `login` says. `id` is unique in the process.
+    pub fn new(id: u64, login: Login, rules: &Rules) -> Self {
+        let mut session = Self {
+            id,
+            login,
+            scanner: RequestScanner::new(Limits::UNAUTHENTICATED),
+            replies: ReplyScanner::default(),
+            slots: Slots::default(),
+            flow: Flow::Requests,
+            phase: Phase::Detached,
+            in_multi: false,
+            inspect_at: 0,
+            name: None,
+            scratch: BytesMut::new(),
+        };
+        session.set_limits(rules);
+        session
+    }
+
+    /// Who the client is.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Whether it has logged in, or need not.
+    pub fn is_authenticated(&self) -> bool {
+        self.login.user().is_some()
+    }
+
+    /// Whether an upstream must be connected before more requests are taken.
+    pub fn wants_upstream(&self) -> bool {
+        self.phase == Phase::Detached && self.is_authenticated()
+    }
+
+    /// Whether there is an upstream, as far as the session is concerned. After RESET there is none:
+    /// the old one must be closed.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.phase, Phase::Attached | Phase::Resetting)
+            || (self.phase == Phase::Ended && !self.slots.is_empty())
+    }
+
+    /// A fresh upstream connection is there, past its own AUTH.
+    pub fn attach(&mut self, up: &mut Pipe) {
+        debug_assert!(self.slots.is_empty());
+        self.phase = Phase::Attached;
+        self.replies = ReplyScanner::default();
+        if let Some(name) = self.name.take() {
+            self.send_name(&name, up);
+        }
+    }
+
+    /// The client sends nothing more. What it is owed it still gets.
+    pub fn end(&mut self) {
+        self.phase = Phase::Ended;
+    }
+
+    /// Whether no more requests are taken.
+    pub fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Whether the client is owed nothing.
+    pub fn is_settled(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether the next reply waits for what other clients do.
+    pub fn is_blocked(&self) -> bool {
+        self.slots.front() == Some(Slot::Blocking)
+    }
+
+    /// Whether a request is here in part: its head may be with the upstream already.
+    pub fn is_mid_request(&self) -> bool {
+        self.flow != Flow::Requests || self.scanner.declared() > 0
+    }
+
+    /// While a forwarded MULTI isn't known to be closed.
+    pub(super) fn may_be_in_multi(&self) -> bool {
+        self.in_multi || self.slots.transaction_pending()
+    }
+
+    pub(super) fn set_limits(&mut self, rules: &Rules) {
+        self.scanner.set_limits(if self.is_authenticated() {
+            rules.limits
+        } else {
+            Limits::UNAUTHENTICATED
+        });
+    }
+}
