@@ -6,7 +6,8 @@
 
 use std::ops::ControlFlow;
 
-use super::{Access, Parser, Stop, Touch, Walk};
+use super::walk::{Stop, Walk};
+use super::{Access, Parser, Touch};
 
 // === impl Parser ===
 
@@ -183,7 +184,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
             let word = self.word(at)?;
             if is(word, &["block", "count"]) && left >= 1 {
                 at += 2;
-            } else if is(word, &["streams"]) && left >= 2 && left % 2 == 0 {
+            } else if is(word, &["streams"]) && left >= 2 && left.is_multiple_of(2) {
                 // Reading as a group changes the group, yet Redis asks for no more than reading.
                 return self.keys(at + 1, at + 1 + left / 2, 1, Access::READ);
             } else if group && is(word, &["group"]) && left >= 2 {
