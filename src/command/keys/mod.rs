@@ -8,6 +8,8 @@
 
 mod options;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 mod walk;
 
