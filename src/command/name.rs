@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-/// The longest name an index takes; those of Redis have at most 21, those of its
-/// modules at most 33.
+/// The longest name an index takes; those of Redis have at most 21 bytes, those of its modules at
+/// most 33.
 pub const MAX_NAME_LEN: usize = 64;
 
 /// Names up to this length are hashed; what is longer, and no built-in command is, is searched.

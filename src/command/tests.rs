@@ -324,30 +324,6 @@ fn commands_can_be_added() {
     assert_eq!((table.len(), table.find(b"other")), (before + 4, None));
 }
 
-#[test]
-#[ignore = "a measurement, meant for --release: prints the time of one lookup"]
-#[allow(clippy::print_stderr)] // Its only purpose.
-fn time_of_a_lookup() {
-    let table = Table::builtin();
-    let names: [&[u8]; 6] = [
-        b"GET",
-        b"SET",
-        b"hgetall",
-        b"ZRANGEBYSCORE",
-        b"EXPIRE",
-        b"nonesuch",
-    ];
-    let rounds = 5_000_000;
-    let start = std::time::Instant::now();
-    for round in 0..rounds {
-        std::hint::black_box(table.find(std::hint::black_box(names[round % names.len()])));
-    }
-    eprintln!(
-        "{:.1} ns",
-        start.elapsed().as_secs_f64() * 1e9 / rounds as f64
-    );
-}
-
 /// A small generator of reproducible numbers (xorshift).
 pub(super) struct Random(pub(super) u64);
 

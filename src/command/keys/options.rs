@@ -49,8 +49,9 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
         }
     }
 
-    /// `SET key value [option]…` writes, and with GET anywhere behind the value reads. So do the
-    /// comparisons of Redis 8.4 and Valkey 8.1: their outcome tells the value.
+    /// `SET key value [option]…` writes, and with GET anywhere behind the value reads. The
+    /// comparisons of Redis 8.4 and Valkey 8.1 count as reading too, since their outcome tells the
+    /// value.
     fn set(&mut self) -> Result<(), Stop> {
         for index in 3..self.args.len() {
             let Some(option) = self.args.get(index) else {
