@@ -6,11 +6,12 @@
 //!
 //! - `table`: [`Table`], built at start from the generated data; [`Table::resolve`] names the
 //!   command of a request.
-//! - `keys`: [`touches`] walks the keys and channels of a request; `options` holds the hand-written
-//!   parsers of those commands whose keys depend on their options.
+//! - `keys`: [`touches`] visits the keys and channels of a request; `walk` follows key specs,
+//!   `options` holds the hand-written parsers of those commands whose keys depend on their options.
 //! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
 //! - `category`, `flags`: the closed sets that Redis sorts its commands into.
-//! - `record`, `generated`: the static data; `generate.py` writes it from real servers.
+//! - `record`, `generated`: the static data. `generate.py NEWEST OLDER… > generated.rs` writes it from
+//!   what the named redis-server binaries say.
 
 mod category;
 mod flags;

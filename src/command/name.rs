@@ -2,12 +2,16 @@
 //!
 //! Knows what a name may look like; not what it stands for.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
-/// The longest name an index takes; Redis' own longest is 29 bytes, `cluster|count-failure-reports`.
+/// The longest name an index takes; those of Redis have at most 21 bytes, those of its modules at
+/// most 33.
 pub const MAX_NAME_LEN: usize = 64;
 
-const WORDS: usize = MAX_NAME_LEN / 8;
+/// Names up to this length are hashed; what is longer, and no built-in command is, is searched.
+const MAX_HASHED: usize = 24;
 
 /// How often a table is built anew with another seed, or larger, before giving up. One attempt is
 /// nearly always enough.
@@ -15,8 +19,9 @@ const ATTEMPTS: u32 = 64;
 
 /// Looks up ASCII names without regard to case: no allocation, no lock, two dependent loads.
 ///
-/// A name is folded into 64-bit words. Its hash picks a bucket, the bucket's displacement picks a
-/// slot, and the slot's name is compared in full, so an unknown name is never taken for a known one.
+/// A name is folded into three 64-bit words. Their hash picks a bucket, the bucket's displacement
+/// picks a slot, and the slot's name is compared in full, so an unknown name is never taken for a
+/// known one.
 #[derive(Clone, Debug)]
 pub struct NameIndex {
     seed: u64,
@@ -24,8 +29,8 @@ pub struct NameIndex {
     displacements: Box<[u32]>,
     /// The length is a power of two.
     slots: Box<[Slot]>,
-    /// The longest name in the index.
-    longest: usize,
+    /// The names that are too long for a slot, in lower case, sorted.
+    long: Box<[(Box<[u8]>, u16)]>,
     names: usize,
 }
 
@@ -45,17 +50,15 @@ pub enum NameError {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    words: [u64; WORDS],
+    words: Words,
     /// Zero in an empty slot: no name has this length.
     len: u8,
     value: u16,
 }
 
-/// A name in words, lower case, padded with zeroes.
-struct Folded {
-    words: [u64; WORDS],
-    used: usize,
-}
+/// A name of up to [`MAX_HASHED`] bytes in lower case, padded with zeroes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Words([u64; 3]);
 
 // === impl NameIndex ===
 
@@ -68,47 +71,64 @@ impl NameIndex {
     pub fn build<N: AsRef<[u8]>>(
         names: impl IntoIterator<Item = (N, u16)>,
     ) -> Result<Self, NameError> {
-        let mut entries: Vec<Slot> = Vec::new();
+        let (mut slots, mut long) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
         for (name, value) in names {
             let name = name.as_ref();
             let text = || String::from_utf8_lossy(name).into_owned();
             if !is_name(name) {
                 return Err(NameError::Malformed(text()));
             }
-            let folded = fold(name);
-            let len = u8::try_from(name.len()).map_err(|_| NameError::Malformed(text()))?;
-            if entries
-                .iter()
-                .any(|entry| entry.len == len && entry.words == folded.words)
-            {
+            let lower = name.to_ascii_lowercase();
+            match u8::try_from(lower.len()) {
+                Ok(len) if lower.len() <= MAX_HASHED => slots.push(Slot {
+                    words: Words::fold(&lower),
+                    len,
+                    value,
+                }),
+                _ => long.push((lower.clone().into(), value)),
+            }
+            if !seen.insert(lower) {
                 return Err(NameError::Duplicate(text()));
             }
-            entries.push(Slot {
-                words: folded.words,
-                len,
-                value,
-            });
         }
-        (0..ATTEMPTS)
-            .find_map(|attempt| Self::attempt(&entries, attempt))
-            .ok_or(NameError::Exhausted)
+        long.sort();
+        let hashed = (0..ATTEMPTS)
+            .find_map(|attempt| Self::attempt(&slots, attempt))
+            .ok_or(NameError::Exhausted)?;
+        Ok(Self {
+            long: long.into(),
+            names: seen.len(),
+            ..hashed
+        })
     }
 
     /// The number of a name, in any case. A byte that no name has makes the name unknown, and so
     /// does a length that no name has.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<u16> {
-        if name.len() > self.longest {
-            return None;
+        if !(1..=MAX_HASHED).contains(&name.len()) {
+            return self.find_long(name);
         }
-        let folded = fold(name);
-        let hash = folded.hash(self.seed);
+        let words = Words::fold(name);
+        let hash = words.hash(self.seed);
         let displacement = self.displacements[self.bucket(hash)];
         let slot = &self.slots[self.place(hash, displacement)];
-        let same = usize::from(slot.len) == name.len()
-            && slot.words[..folded.used] == folded.words[..folded.used];
-        // The length is tested after the words, as an empty name meets an empty slot.
-        (same && !name.is_empty()).then_some(slot.value)
+        // The length tells a name from the same name with NUL bytes behind it.
+        (slot.words == words && usize::from(slot.len) == name.len()).then_some(slot.value)
+    }
+
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<u16> {
+        let mut folded = [0; MAX_NAME_LEN];
+        let folded = folded.get_mut(..name.len())?;
+        folded.copy_from_slice(name);
+        folded.make_ascii_lowercase();
+        let at = self
+            .long
+            .binary_search_by(|(known, _)| (**known).cmp(folded))
+            .ok()?;
+        Some(self.long[at].1)
     }
 
     /// How many names the index holds.
@@ -129,21 +149,12 @@ impl NameIndex {
             seed: (u64::from(attempt) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             displacements: vec![0; (size / 4).max(1)].into(),
             slots: vec![Slot::default(); size].into(),
-            longest: entries
-                .iter()
-                .map(|e| usize::from(e.len))
-                .max()
-                .unwrap_or(0),
+            long: Box::default(),
             names: entries.len(),
         };
         let mut buckets: Vec<Vec<(u64, &Slot)>> = vec![Vec::new(); index.displacements.len()];
         for entry in entries {
-            let used = usize::from(entry.len).div_ceil(8);
-            let hash = Folded {
-                words: entry.words,
-                used,
-            }
-            .hash(index.seed);
+            let hash = entry.words.hash(index.seed);
             buckets[index.bucket(hash)].push((hash, entry));
         }
         let mut order: Vec<usize> = (0..buckets.len()).collect();
@@ -188,23 +199,48 @@ impl Default for NameIndex {
             seed: 0,
             displacements: vec![0].into(),
             slots: vec![Slot::default()].into(),
-            longest: 0,
+            long: Box::default(),
             names: 0,
         }
     }
 }
 
-// === impl Folded ===
+// === impl Words ===
 
-impl Folded {
+impl Words {
+    /// The caller has checked the length.
+    #[inline]
+    fn fold(name: &[u8]) -> Self {
+        let words = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                let first = u64::from_le_bytes(*first);
+                // The last eight bytes overlap those before; a copy of what is left, whose length
+                // varies, would be a call.
+                let last = u64::from_le_bytes(*last);
+                let rest = |words: usize| last >> (8 * (8 * words).saturating_sub(name.len()));
+                match name.get(8..).and_then(|rest| rest.first_chunk::<8>()) {
+                    _ if name.len() == 8 => [first, 0, 0],
+                    None => [first, rest(2), 0],
+                    Some(second) if name.len() > 16 => {
+                        [first, u64::from_le_bytes(*second), rest(3)]
+                    }
+                    Some(second) => [first, u64::from_le_bytes(*second), 0],
+                }
+            }
+            _ => [short(name), 0, 0],
+        };
+        Self(words.map(fold_word))
+    }
+
+    /// The products do not wait for each other.
     #[inline]
     fn hash(&self, seed: u64) -> u64 {
-        let mut hash = seed;
-        for word in &self.words[..self.used] {
-            hash = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-            hash ^= hash >> 32;
-        }
-        hash
+        let [a, b, c] = self.0;
+        let sum = (a ^ seed)
+            .wrapping_mul(0xff51_afd7_ed55_8ccd)
+            .wrapping_add(b.wrapping_mul(0xc4ce_b9fe_1a85_ec53))
+            .wrapping_add((c ^ seed >> 1).wrapping_mul(0x9fb2_1c65_1e98_df25));
+        sum ^ sum >> 32
     }
 }
 
@@ -217,37 +253,14 @@ fn is_name(name: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(byte))
 }
 
-/// Any bytes up to [`MAX_NAME_LEN`]; the caller has checked the length.
+/// Up to seven bytes as a word, from overlapping loads of fixed size.
 #[inline]
-fn fold(name: &[u8]) -> Folded {
-    let mut words = [0; WORDS];
-    let mut used = 0;
-    let (whole, rest) = name.as_chunks::<8>();
-    for (word, chunk) in words.iter_mut().zip(whole) {
-        *word = fold_word(u64::from_le_bytes(*chunk));
-        used += 1;
-    }
-    if !rest.is_empty()
-        && let Some(word) = words.get_mut(used)
-    {
-        *word = fold_word(tail(name, rest));
-        used += 1;
-    }
-    Folded { words, used }
-}
-
-/// The last 1 to 7 bytes of a name as a word. Overlapping loads of fixed size, since a copy of
-/// variable length is a call.
-#[inline]
-fn tail(name: &[u8], rest: &[u8]) -> u64 {
-    if let Some(last) = name.last_chunk::<8>() {
-        return u64::from_le_bytes(*last) >> (64 - 8 * rest.len());
-    }
-    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+fn short(name: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-        return u64::from(first) | u64::from(last) << (8 * (rest.len() - 4));
+        return u64::from(first) | u64::from(last) << (8 * (name.len() - 4));
     }
-    match *rest {
+    match *name {
         [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
         [a, b] => u64::from(a) | u64::from(b) << 8,
         [a] => u64::from(a),

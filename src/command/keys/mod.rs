@@ -7,9 +7,17 @@
 //! Knows nothing of users or patterns. Doubt is [`Unreadable::Unparsable`], never "no keys".
 
 mod options;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use std::ops::{BitOr, ControlFlow};
 
+use self::walk::{Stop, Walk};
 use super::flags::Flag;
 use super::record::{KeyFlag, Record, Spec};
 use super::table::Command;
@@ -194,7 +202,7 @@ pub fn touches<'a>(
     args: &Args<'a>,
     visit: &mut impl FnMut(Touch<'a>) -> ControlFlow<()>,
 ) -> Result<(), Unreadable> {
-    let mut walk = Walk { args, visit };
+    let mut walk = Walk::new(args, visit);
     let keys = match &command.keys {
         Keys::None => Ok(()),
         Keys::One(spec) => walk.spec(spec, command),
@@ -207,20 +215,6 @@ pub fn touches<'a>(
         Err(Stop::Unparsable(index)) => Err(Unreadable::Unparsable { index }),
         Err(Stop::Incomplete) => Err(Unreadable::Incomplete),
     }
-}
-
-/// Why a walk ends early.
-enum Stop {
-    /// The visitor has seen enough.
-    Told,
-    Unparsable(usize),
-    Incomplete,
-}
-
-/// A walk over one request's arguments.
-struct Walk<'w, 'a, V> {
-    args: &'w Args<'a>,
-    visit: &'w mut V,
 }
 
 // === impl Access ===
@@ -374,114 +368,5 @@ impl Need {
             Channels::All | Channels::Patterns => Self::LastKey,
         };
         for_keys.max(for_channels)
-    }
-}
-
-// === impl Walk ===
-
-impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
-    fn spec(&mut self, spec: &KeySpec, command: &Command) -> Result<(), Stop> {
-        let Begin::Index(begin) = spec.begin else {
-            return Err(Stop::Unparsable(0));
-        };
-        let (begin, len) = (usize::from(begin), self.args.len());
-        match spec.find {
-            Find::Range { last, step, limit } => {
-                let counted = usize::from(last.unsigned_abs());
-                let end = match (last, limit) {
-                    (0.., _) => begin + counted + 1,
-                    (_, 0 | 1) => (len + 1).saturating_sub(counted),
-                    _ => (begin + len.saturating_sub(begin) / usize::from(limit) + 1)
-                        .saturating_sub(counted),
-                };
-                self.keys(begin, end.min(len), usize::from(step), spec.access)
-            }
-            Find::Keynum { count, first, step } => {
-                let at = begin + usize::from(count);
-                if at >= len {
-                    return Ok(());
-                }
-                let (first, step) = (begin + usize::from(first), usize::from(step));
-                match canonical(self.arg(at)?) {
-                    // EVAL and FCALL take no keys if that is what the count says.
-                    Some(0) if command.flags.contains(Flag::NoMandatoryKeys) => Ok(()),
-                    Some(0) | None => Err(Stop::Unparsable(at)),
-                    Some(count) => match first.saturating_add((count - 1).saturating_mul(step)) {
-                        last if last < len => self.keys(first, last + 1, step, spec.access),
-                        _ => Err(Stop::Unparsable(at)),
-                    },
-                }
-            }
-            Find::Unknown => Err(Stop::Unparsable(0)),
-        }
-    }
-
-    fn channels(&mut self, channels: Channels) -> Result<(), Stop> {
-        let (end, pattern) = match channels {
-            Channels::None => return Ok(()),
-            Channels::First => (2, false),
-            Channels::All => (usize::MAX, false),
-            Channels::Patterns => (usize::MAX, true),
-        };
-        for index in 1..end.min(self.args.len()) {
-            let name = self.arg(index)?;
-            self.touch(Touch::Channel {
-                index,
-                name,
-                pattern,
-            })?;
-        }
-        Ok(())
-    }
-
-    fn keys(&mut self, from: usize, to: usize, step: usize, access: Access) -> Result<(), Stop> {
-        for index in (from..to).step_by(step.max(1)) {
-            self.key(index, access)?;
-        }
-        Ok(())
-    }
-
-    /// A key that the request lacks is Redis' to complain about.
-    fn key(&mut self, index: usize, access: Access) -> Result<(), Stop> {
-        self.key_for(index, access, true)
-    }
-
-    fn key_for(&mut self, index: usize, access: Access, certain: bool) -> Result<(), Stop> {
-        if index >= self.args.len() {
-            return Ok(());
-        }
-        let name = self.arg(index)?;
-        self.touch(Touch::Key {
-            index,
-            name,
-            access,
-            certain,
-        })
-    }
-
-    fn touch(&mut self, touch: Touch<'a>) -> Result<(), Stop> {
-        match (self.visit)(touch) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Stop::Told),
-        }
-    }
-
-    /// An argument that the request has, if it is here.
-    fn arg(&self, index: usize) -> Result<&'a [u8], Stop> {
-        self.args.get(index).ok_or(Stop::Incomplete)
-    }
-}
-
-/// A count as Redis 3.2 and later read it. Older versions take `+2`, `02` and `2\0x` too, and the
-/// key search of all versions up to 8.2 reads them with `atoi`: what they mean depends on whom one
-/// asks, so they mean nothing.
-fn canonical(digits: &[u8]) -> Option<usize> {
-    match digits {
-        [b'0'] => Some(0),
-        [b'1'..=b'9', rest @ ..] if rest.len() < 9 && rest.iter().all(u8::is_ascii_digit) => {
-            let number = |sum, digit: &u8| sum * 10 + usize::from(digit - b'0');
-            Some(digits.iter().fold(0, number))
-        }
-        _ => None,
     }
 }

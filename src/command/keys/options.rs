@@ -6,7 +6,8 @@
 
 use std::ops::ControlFlow;
 
-use super::{Access, Parser, Stop, Touch, Walk};
+use super::walk::{Stop, Walk};
+use super::{Access, Parser, Touch};
 
 // === impl Parser ===
 
@@ -48,8 +49,9 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
         }
     }
 
-    /// `SET key value [option]…` writes, and with GET anywhere behind the value reads. So do the
-    /// comparisons of Redis 8.4 and Valkey 8.1: their outcome tells the value.
+    /// `SET key value [option]…` writes, and with GET anywhere behind the value reads. The
+    /// comparisons of Redis 8.4 and Valkey 8.1 count as reading too, since their outcome tells the
+    /// value.
     fn set(&mut self) -> Result<(), Stop> {
         for index in 3..self.args.len() {
             let Some(option) = self.args.get(index) else {
@@ -183,7 +185,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
             let word = self.word(at)?;
             if is(word, &["block", "count"]) && left >= 1 {
                 at += 2;
-            } else if is(word, &["streams"]) && left >= 2 && left % 2 == 0 {
+            } else if is(word, &["streams"]) && left >= 2 && left.is_multiple_of(2) {
                 // Reading as a group changes the group, yet Redis asks for no more than reading.
                 return self.keys(at + 1, at + 1 + left / 2, 1, Access::READ);
             } else if group && is(word, &["group"]) && left >= 2 {
