@@ -279,10 +279,11 @@ impl<'a> Section<'a> {
 impl<'a> Entry<'a> {
     /// Notes a problem with this value.
     pub(super) fn problem(&self, reason: impl Into<String>) {
-        let (key, value) = (&self.key, self.raw.to_string());
-        match self.raw.variable() {
-            Some(name) => self.report.add_variable(name, value, reason),
-            None => self.report.add(key.clone(), value, reason),
+        match (&self.raw, self.raw.variable()) {
+            // A table that variables made is not what the variable holds.
+            (Raw::Table(_), Some(name)) => self.report.add_variable(name, String::new(), reason),
+            (raw, Some(name)) => self.report.add_variable(name, raw.to_string(), reason),
+            (raw, None) => self.report.add(self.key.clone(), raw.to_string(), reason),
         }
     }
 
