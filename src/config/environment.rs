@@ -7,7 +7,7 @@
 
 use super::parse;
 use super::raw::{Raw, Table};
-use super::section::Report;
+use super::report::Report;
 
 const PREFIX: &str = "RESPGATE__";
 /// Single tables of single values: what a deployment may set beside the file.
@@ -44,7 +44,7 @@ pub(super) fn overlay(
             Ok((table, key)) => {
                 table.insert(key, Raw::Variable { name, text });
             }
-            Err(reason) => report.variable_problem(&name, reason),
+            Err(reason) => report.add_variable(&name, String::new(), reason),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::parse;
+use super::raw::Raw;
 use super::section::{Entry, Section};
 use super::types::{Bind, ClientAuth, Listener, ListenerTls, TlsVersion};
 
@@ -54,7 +55,11 @@ pub(super) fn read(
 
         let allow = networks(&mut section, "allow").unwrap_or_else(loopback);
         let deny = networks(&mut section, "deny").unwrap_or_default();
-        section.not_built("proxy_protocol_from", "the PROXY protocol header");
+        section.not_built(
+            "proxy_protocol_from",
+            Some(Raw::List(Vec::new())),
+            "the PROXY protocol header",
+        );
         // The bounds leave room for what a process may open; RLIMIT_NOFILE is checked at start.
         let max_connections = section.integer("max_connections", 1..=10_000_000, 10_000);
         let max_connections_per_ip =
@@ -188,7 +193,11 @@ fn read_tls(mut section: Section<'_>) -> Option<ListenerTls> {
         let entry = section.required_text("client_ca");
         entry.and_then(|entry| Some(base.join(entry.text()?)))
     };
-    section.not_built("crl", "certificate revocation lists");
+    section.not_built(
+        "crl",
+        Some(Raw::List(Vec::new())),
+        "certificate revocation lists",
+    );
     let choices = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let min_version = section.choice("min_version", &choices);
     section.finish();

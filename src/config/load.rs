@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::problem::{Problem, Problems};
-use super::section::{Report, Section};
+use super::report::Report;
+use super::section::Section;
 use super::types::Config;
 use super::{environment, identity, listener, raw, settings, upstream};
 
@@ -54,15 +55,15 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let (listeners, seen) = listener::read(&mut root, &upstream_names);
     let identities = identity::read(&mut root, &seen);
     let acl_files = settings::policy(&mut root);
-    let (rename, substitute) = settings::rewrite(&mut root);
+    let rewrite = settings::rewrite(&mut root);
     let config = Config {
         path: path.to_owned(),
         listeners,
         upstreams,
         identities,
         acl_files,
-        rename,
-        substitute,
+        rename: rewrite.rename,
+        substitute: rewrite.substitute,
         limits: settings::limits(&mut root),
         workers: settings::workers(&mut root),
         audit: settings::audit(&mut root),

@@ -14,6 +14,7 @@ mod load;
 mod parse;
 mod problem;
 mod raw;
+mod report;
 mod section;
 mod settings;
 #[cfg(test)]

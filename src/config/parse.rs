@@ -60,9 +60,18 @@ pub(super) fn integer(text: &str) -> Option<u64> {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     const FORM: &str = "must be an address or a network such as \"10.0.0.0/8\" or \"fd00::/8\"";
 
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().map_err(|_| FORM)?,
+    // Not ipnet's own parser: it takes 010.0.0.0 for 10.0.0.0, where others read 8.0.0.0.
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| FORM)?;
+    let network = match prefix {
+        None => IpNet::from(address),
+        Some(prefix) => integer(prefix)
+            .and_then(|prefix| u8::try_from(prefix).ok())
+            .and_then(|prefix| IpNet::new(address, prefix).ok())
+            .ok_or(FORM)?,
     };
     // Either the address or the prefix is a slip; guessing could let too many in.
     if network.addr() != network.network() {
@@ -167,19 +176,23 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's: insertions, deletions and replacements.
+/// How many insertions, deletions, replacements and swaps of neighbours lie between.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = vec![0; b.len() + 1];
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut row = vec![i + 1; b.len() + 1];
+        for j in 0..b.len() {
+            let replaced = above[j] + usize::from(a[i] != b[j]);
+            row[j + 1] = replaced.min(row[j] + 1).min(above[j + 1] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                row[j + 1] = row[j + 1].min(before[j - 1] + 1);
+            }
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or_default()
+    above[b.len()]
 }
 
 fn split_number(text: &str) -> Option<(u64, &str)> {

@@ -79,7 +79,7 @@ impl Raw {
         }
     }
 
-    /// Whether the operator wrote "nothing" here: `[]`, `{}` or `""`.
+    /// Whether it says nothing: `[]`, `{}` or `""`.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) | Self::Variable { text, .. } => text.is_empty(),

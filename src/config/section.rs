@@ -3,21 +3,13 @@
 //! Knows types and places, not what any key means. A problem is noted and the walk goes on, so that
 //! the operator sees all of them at once.
 
-use std::cell::RefCell;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse;
-use super::problem::Problem;
 use super::raw::{Raw, Table};
-
-/// Where problems are collected. Shared by all the walkers of one file, hence the cells.
-pub(super) struct Report {
-    file: PathBuf,
-    problems: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
-}
+use super::report::Report;
 
 /// A table whose keys are being read.
 pub(super) struct Section<'a> {
@@ -34,61 +26,6 @@ pub(super) struct Entry<'a> {
     report: &'a Report,
     pub(super) key: String,
     pub(super) raw: Raw,
-}
-
-// === impl Report ===
-
-impl Report {
-    pub(super) fn new(file: &Path) -> Self {
-        Self {
-            file: file.to_owned(),
-            problems: RefCell::default(),
-            warnings: RefCell::default(),
-        }
-    }
-
-    /// The problems and the warnings.
-    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
-        (self.problems.into_inner(), self.warnings.into_inner())
-    }
-
-    /// The directory that relative paths start from.
-    pub(super) fn base(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
-    }
-
-    /// Notes a problem of a place that has no value, or none to show.
-    pub(super) fn problem(&self, key: impl Into<String>, reason: impl Into<String>) {
-        let problem = Problem {
-            file: self.file.clone(),
-            key: key.into(),
-            value: String::new(),
-            reason: reason.into(),
-        };
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// Notes a problem of an environment variable; its value is not shown.
-    pub(super) fn variable_problem(&self, name: &str, reason: impl Into<String>) {
-        let problem = Problem {
-            file: PathBuf::from("environment"),
-            key: name.to_owned(),
-            value: String::new(),
-            reason: reason.into(),
-        };
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// Notes what is odd and no reason not to start.
-    pub(super) fn warning(&self, key: &str, value: &str, reason: impl Into<String>) {
-        let warning = Problem {
-            file: self.file.clone(),
-            key: key.to_owned(),
-            value: value.to_owned(),
-            reason: reason.into(),
-        };
-        self.warnings.borrow_mut().push(warning);
-    }
 }
 
 // === impl Section ===
@@ -300,10 +237,12 @@ impl<'a> Section<'a> {
         entries.into_iter().filter_map(Entry::into_table).collect()
     }
 
-    /// Reads a key whose feature is missing: whatever stands there, but for nothing, is refused,
-    /// because who wrote it counts on it.
-    pub(super) fn not_built(&mut self, key: &'static str, what: &str) {
-        if let Some(entry) = self.take(key).filter(|entry| !entry.raw.is_empty()) {
+    /// Reads a key whose feature is missing. Whatever stands there is refused, because who wrote it
+    /// counts on it; but for `nothing`, which asks for nothing.
+    pub(super) fn not_built(&mut self, key: &'static str, nothing: Option<Raw>, what: &str) {
+        if let Some(entry) = self.take(key)
+            && nothing.as_ref() != Some(&entry.raw)
+        {
             entry.not_built(what);
         }
     }
@@ -317,7 +256,7 @@ impl<'a> Section<'a> {
             };
             // Not its value: an unknown key may well be a password.
             match raw.variable() {
-                Some(name) => self.report.variable_problem(name, reason),
+                Some(name) => self.report.add_variable(name, String::new(), reason),
                 None => self.report.problem(self.key(key), reason),
             }
         }
@@ -340,23 +279,18 @@ impl<'a> Section<'a> {
 impl<'a> Entry<'a> {
     /// Notes a problem with this value.
     pub(super) fn problem(&self, reason: impl Into<String>) {
-        let (file, key) = match self.raw.variable() {
-            Some(name) => (PathBuf::from("environment"), name.to_owned()),
-            None => (self.report.file.clone(), self.key.clone()),
-        };
-        let problem = Problem {
-            file,
-            key,
-            value: self.raw.to_string(),
-            reason: reason.into(),
-        };
-        self.report.problems.borrow_mut().push(problem);
+        match (&self.raw, self.raw.variable()) {
+            // A table that variables made is not what the variable holds.
+            (Raw::Table(_), Some(name)) => self.report.add_variable(name, String::new(), reason),
+            (raw, Some(name)) => self.report.add_variable(name, raw.to_string(), reason),
+            (raw, None) => self.report.add(self.key.clone(), raw.to_string(), reason),
+        }
     }
 
     /// Notes a problem with this value, which may hold a secret.
     pub(super) fn secret_problem(&self, reason: impl Into<String>) {
         match self.raw.variable() {
-            Some(name) => self.report.variable_problem(name, reason),
+            Some(name) => self.report.add_variable(name, String::new(), reason),
             None => self.report.problem(self.key.clone(), reason),
         }
     }

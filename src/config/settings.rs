@@ -6,12 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse;
+use super::raw::{Raw, Table};
 use super::section::{Entry, Section};
 use super::types::{Audit, AuditDecisions, Limits, Log, LogLevel};
 
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
+
+/// `[rewrite]`: pairs of a command, folded to lower case, and what stands for it; sorted.
+pub(super) struct Rewrite {
+    pub(super) rename: Vec<(String, String)>,
+    pub(super) substitute: Vec<(String, String)>,
+}
 
 /// The ACL files, in the file's order.
 pub(super) fn policy(root: &mut Section<'_>) -> Vec<PathBuf> {
@@ -33,14 +40,15 @@ pub(super) fn policy(root: &mut Section<'_>) -> Vec<PathBuf> {
     }
     section.not_built(
         "extra_commands",
+        Some(Raw::Table(Table::new())),
         "rules for commands that the table doesn't know",
     );
     section.finish();
     files
 }
 
-/// `rename` and `substitute`, sorted by name. Whether such commands exist is for `rewrite` to say.
-pub(super) fn rewrite(root: &mut Section<'_>) -> (Vec<(String, String)>, Vec<(String, String)>) {
+/// Reads `[rewrite]`. Whether such commands exist is for the `rewrite` module to say.
+pub(super) fn rewrite(root: &mut Section<'_>) -> Rewrite {
     let mut section = root.table("rewrite");
     let mut targets = BTreeMap::new();
     let rename = by_command(section.table("rename"), |entry, _, target| {
@@ -63,7 +71,7 @@ pub(super) fn rewrite(root: &mut Section<'_>) -> (Vec<(String, String)>, Vec<(St
         }
     });
     section.finish();
-    (rename, substitute)
+    Rewrite { rename, substitute }
 }
 
 /// The bounds on what a peer may make us hold.
@@ -82,9 +90,14 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         "\"16KB\" to \"64MB\"",
         MB,
     );
-    section.not_built("max_reply_buffer", "bounds unread replies in shared mode");
+    section.not_built(
+        "max_reply_buffer",
+        None,
+        "bounds unread replies in shared mode",
+    );
     section.not_built(
         "memory",
+        None,
         "one budget for all held-back requests and unread replies",
     );
     let write_timeout = section.duration("write_timeout", Duration::from_secs(60));
@@ -108,9 +121,7 @@ pub(super) fn workers(root: &mut Section<'_>) -> usize {
 
 /// `[admin]`: even an empty table asks for it.
 pub(super) fn admin(root: &mut Section<'_>) {
-    if let Some(entry) = root.take("admin") {
-        entry.not_built("metrics, health and status over HTTP");
-    }
+    root.not_built("admin", None, "metrics, health and status over HTTP");
 }
 
 /// Where decisions are written, and which.

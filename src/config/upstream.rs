@@ -81,9 +81,7 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
         entry.not_built("sessions will share a few pipelined connections");
     }
     // Even an empty table says that this upstream speaks TLS.
-    if let Some(entry) = section.take("tls") {
-        entry.not_built("TLS to the upstream");
-    }
+    section.not_built("tls", None, "TLS to the upstream");
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2));
     section.finish();
     Some(Upstream {

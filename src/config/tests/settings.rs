@@ -1,0 +1,263 @@
+//! The single tables.
+
+use super::{IDENTITY, LISTENER, TLS, UPSTREAM, bad, good, sound};
+use crate::config::{AuditDecisions, LogLevel};
+
+fn with(text: &str) -> String {
+    [&sound(), text, "\n"].concat()
+}
+
+fn policy(keys: &str) -> String {
+    [LISTENER, TLS, UPSTREAM, IDENTITY, "[policy]\n", keys, "\n"].concat()
+}
+
+fn pair(left: &str, right: &str) -> (String, String) {
+    (left.to_owned(), right.to_owned())
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = good(&with(
+        r#"
+mode = "enforce"
+extra_commands = {}
+[rewrite]
+rename = { FLUSHALL = "", CONFIG = "CONFIG_b840fc02" }
+substitute = { DEL = "UNLINK", flushall = "FLUSHALL ASYNC" }
+[limits]
+max_bulk = "1MB"
+max_args = 1000
+max_inspect_buffer = 65536
+write_timeout = "5s"
+[runtime]
+workers = 4
+[audit]
+path = "/var/log/audit"
+decisions = "none"
+[log]
+format = "json"
+level = "debug"
+"#,
+    ))
+    .config;
+    assert_eq!(
+        config.rename,
+        [pair("config", "CONFIG_b840fc02"), pair("flushall", "")]
+    );
+    assert_eq!(
+        config.substitute,
+        [pair("del", "UNLINK"), pair("flushall", "FLUSHALL ASYNC")]
+    );
+    assert_eq!(config.limits.max_bulk, 1 << 20);
+    assert_eq!(config.limits.max_args, 1_000);
+    assert_eq!(config.limits.max_inspect_buffer, 65_536);
+    assert_eq!(config.limits.write_timeout.as_secs(), 5);
+    assert_eq!(config.workers, 4);
+    assert_eq!(
+        config.audit.path.as_deref(),
+        Some("/var/log/audit".as_ref())
+    );
+    assert_eq!(config.audit.decisions, AuditDecisions::None);
+    assert!(config.log.json);
+    assert_eq!(config.log.level, LogLevel::Debug);
+}
+
+#[test]
+fn policy_is_checked() {
+    for (keys, problem) in [
+        (
+            "acl_files = []",
+            "policy.acl_files: is required: without a user everything is refused",
+        ),
+        (
+            "acl_files = [\"\"]",
+            "policy.acl_files[0]: must not be empty",
+        ),
+        (
+            "acl_files = \"a\"",
+            "policy.acl_files = \"a\": must be a list: [ … ]",
+        ),
+        (
+            "acl_files = [\"a\"]\nmode = \"shadow\"",
+            "policy.mode = \"shadow\": not built yet: judge, count and log, and forward all the same",
+        ),
+        (
+            "acl_files = [\"a\"]\nmode = \"off\"",
+            "policy.mode = \"off\": must be one of \"enforce\", \"shadow\"",
+        ),
+        (
+            "acl_files = [\"a\"]\nextra_commands = { \"ft.search\" = { first_key = 1 } }",
+            "policy.extra_commands = \"{…}\": not built yet: rules for commands that the table doesn't know",
+        ),
+    ] {
+        bad(&policy(keys), problem);
+    }
+}
+
+#[test]
+fn rewrite_is_checked() {
+    for (keys, problem) in [
+        (
+            "rename = { get = \"a b\" }",
+            "rewrite.rename.get = \"a b\": must be a command's name, or \"\" to hide the command",
+        ),
+        (
+            "rename = { \"a b\" = \"c\" }",
+            "rewrite.rename.a b = \"c\": its key is no command's name",
+        ),
+        (
+            "rename = { GET = \"a\", get = \"b\" }",
+            "rewrite.rename.get = \"b\": the command is there twice; upper and lower case are one",
+        ),
+        (
+            "rename = { get = \"x\", set = \"X\" }",
+            "rewrite.rename.set = \"X\": rewrite.rename.get has the same target",
+        ),
+        (
+            "rename = { get = 1 }",
+            "rewrite.rename.get = \"1\": must be a string",
+        ),
+        ("rename = 1", "rewrite.rename = \"1\": must be a table"),
+        (
+            "substitute = { del = \"\" }",
+            "rewrite.substitute.del: must be a command: words with single spaces between",
+        ),
+        (
+            "substitute = { del = \"a  b\" }",
+            "rewrite.substitute.del = \"a  b\": must be a command: words with single spaces between",
+        ),
+        (
+            "substitute = { del = \" a\" }",
+            "rewrite.substitute.del = \" a\": must be a command: words with single spaces between",
+        ),
+        (
+            "substitute = { del = \"a\\tb\" }",
+            "rewrite.substitute.del = \"a\\tb\": must be a command: words with single spaces between",
+        ),
+        (
+            "substitute = { del = \"DEL\" }",
+            "rewrite.substitute.del = \"DEL\": replaces the command with itself",
+        ),
+        (
+            "substitute = { DEL = \"a\", del = \"b\" }",
+            "rewrite.substitute.del = \"b\": the command is there twice; upper and lower case are one",
+        ),
+        (
+            "renames = {}",
+            "rewrite.renames: unknown key; did you mean \"rename\"?",
+        ),
+    ] {
+        bad(&with(&["[rewrite]\n", keys].concat()), problem);
+    }
+    // Hidden is no target: any number of commands can be.
+    good(&with("[rewrite]\nrename = { get = \"\", set = \"\" }"));
+}
+
+#[test]
+fn limits_are_checked() {
+    for (keys, problem) in [
+        (
+            "max_bulk = \"1000\"",
+            "limits.max_bulk = \"1000\": must be from \"1KB\" to \"4GB\"",
+        ),
+        (
+            "max_bulk = \"5GB\"",
+            "limits.max_bulk = \"5GB\": must be from \"1KB\" to \"4GB\"",
+        ),
+        (
+            "max_bulk = -1",
+            "limits.max_bulk = \"-1\": must not be negative",
+        ),
+        (
+            "max_bulk = true",
+            "limits.max_bulk = \"true\": must be a size such as \"64MB\", or bytes",
+        ),
+        (
+            "max_bulk = \"64mb\"",
+            "limits.max_bulk = \"64mb\": must be a size such as \"64KB\", \"512MB\", \"1GB\", or bytes",
+        ),
+        (
+            "max_args = 15",
+            "limits.max_args = \"15\": must be an integer from 16 to 67108864",
+        ),
+        (
+            "max_args = 67108865",
+            "limits.max_args = \"67108865\": must be an integer from 16 to 67108864",
+        ),
+        (
+            "max_args = 4294967312",
+            "limits.max_args = \"4294967312\": must be an integer from 16 to 67108864",
+        ),
+        (
+            "max_inspect_buffer = \"15KB\"",
+            "limits.max_inspect_buffer = \"15KB\": must be from \"16KB\" to \"64MB\"",
+        ),
+        (
+            "max_inspect_buffer = \"65MB\"",
+            "limits.max_inspect_buffer = \"65MB\": must be from \"16KB\" to \"64MB\"",
+        ),
+        (
+            "write_timeout = \"0s\"",
+            "limits.write_timeout = \"0s\": must be longer than \"0s\"",
+        ),
+        (
+            "max_reply_buffer = \"32MB\"",
+            "limits.max_reply_buffer = \"32MB\": not built yet: bounds unread replies in shared mode",
+        ),
+        (
+            "memory = \"\"",
+            "limits.memory: not built yet: one budget for all held-back requests and unread replies",
+        ),
+        (
+            "memory = \"1GB\"",
+            "limits.memory = \"1GB\": not built yet: one budget for all held-back requests and unread replies",
+        ),
+    ] {
+        bad(&with(&["[limits]\n", keys].concat()), problem);
+    }
+}
+
+#[test]
+fn the_rest_is_checked() {
+    for (text, problem) in [
+        (
+            "[runtime]\nworkers = \"auto\"",
+            "runtime.workers = \"auto\": must be an integer from 0 to 1024",
+        ),
+        (
+            "[runtime]\nworkers = 1025",
+            "runtime.workers = \"1025\": must be an integer from 0 to 1024",
+        ),
+        (
+            "[admin]\nbind = \"127.0.0.1:9180\"",
+            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
+        ),
+        (
+            "[admin]",
+            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
+        ),
+        (
+            "[audit]\npath = \"\"",
+            "audit.path: must be a path, or \"-\" for stdout",
+        ),
+        (
+            "[audit]\ndecisions = \"all\"",
+            "audit.decisions = \"all\": not built yet: writes what was allowed, too",
+        ),
+        (
+            "[audit]\ndecisions = \"some\"",
+            "audit.decisions = \"some\": must be one of \"deny\", \"all\", \"none\"",
+        ),
+        (
+            "[log]\nlevel = \"trace\"",
+            "log.level = \"trace\": must be one of \"error\", \"warn\", \"info\", \"debug\"",
+        ),
+        (
+            "[[log]]\nlevel = \"info\"",
+            "log = \"[…]\": must be a table",
+        ),
+    ] {
+        bad(&with(text), problem);
+    }
+    assert_eq!(good(&with("[audit]\npath = \"-\"")).config.audit.path, None);
+}

@@ -1,0 +1,197 @@
+//! `[upstream.NAME]`.
+
+use std::fs;
+
+use super::{UPSTREAM, bad, directory, good, load_in, try_load, with_upstream};
+use crate::config::{Loaded, UpstreamAddress};
+
+fn upstream(keys: &str) -> String {
+    with_upstream(&[UPSTREAM, keys, "\n"].concat())
+}
+
+fn address(address: &str) -> String {
+    with_upstream(&format!("[upstream.main]\naddress = \"{address}\"\n"))
+}
+
+/// Loads a file beside a password file of this content.
+fn with_password(content: &[u8], mode: u32) -> Result<Loaded, Vec<String>> {
+    let directory = directory(&upstream(
+        "username = \"proxy\"\npassword_file = \"secret\"",
+    ));
+    let path = directory.path().join("secret");
+    fs::write(&path, content).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    load_in(&directory, &[])
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = good(&upstream(
+        "insecure_plaintext = true\nusername = \"\"\npassword_file = \"\"\n\
+         connections = \"dedicated\"\nconnect_timeout = \"100ms\"",
+    ))
+    .config;
+    assert_eq!(config.upstreams[0].connect_timeout.as_millis(), 100);
+    assert_eq!(config.upstreams[0].username, None);
+    assert_eq!(config.upstreams[0].password, None);
+}
+
+#[test]
+fn addresses_lose_their_brackets_and_keep_their_names() {
+    let host = |text: &str| match &good(&address(text)).config.upstreams[0].address {
+        UpstreamAddress::Tcp { host, port } => (host.clone(), *port),
+        UpstreamAddress::Unix(path) => panic!("{path:?}"),
+    };
+    assert_eq!(host("[::1]:7000"), ("::1".to_owned(), 7000));
+    assert_eq!(host("localhost:6379"), ("localhost".to_owned(), 6379));
+    assert_eq!(
+        good(&address("unix:/run/r")).config.upstreams[0].address,
+        UpstreamAddress::Unix("/run/r".into())
+    );
+}
+
+#[test]
+fn upstreams_are_sorted_by_name() {
+    let text = "[upstream.b]\naddress = \"unix:/b\"\n[upstream.a]\naddress = \"unix:/a\"\n";
+    let text = with_upstream(text).replacen("name =", "upstream = \"b\"\nname =", 1);
+    let config = good(&text).config;
+    let names: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|upstream| &upstream.name)
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(config.listeners[0].upstream, 1);
+}
+
+#[test]
+fn plaintext_to_another_host_must_be_spelled_out() {
+    for remote in ["10.0.0.1:6379", "redis.internal:6379", "[fd00::1]:6379"] {
+        let problem = format!(
+            "upstream.main.address = \"{remote}\": a remote upstream without TLS carries \
+             everything in the clear; say insecure_plaintext = true if that network is safe"
+        );
+        bad(&address(remote), &problem);
+        good(&with_upstream(&format!(
+            "[upstream.main]\naddress = \"{remote}\"\ninsecure_plaintext = true\n"
+        )));
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    for (text, problem) in [
+        (
+            with_upstream("[upstream.main]\n"),
+            "upstream.main.address: is required",
+        ),
+        (
+            with_upstream("[upstream.\"a b\"]\naddress = \"unix:/a\"\n"),
+            "upstream.a b = \"{…}\": the name of an upstream has only letters, digits, \"_\" and \"-\"",
+        ),
+        (
+            with_upstream("[upstream]\nmain = 1\n"),
+            "upstream.main = \"1\": must be a table",
+        ),
+        (
+            upstream("connections = \"shared\""),
+            "upstream.main.connections = \"shared\": not built yet: sessions will share a few pipelined connections",
+        ),
+        (
+            upstream("connections = \"pooled\""),
+            "upstream.main.connections = \"pooled\": must be one of \"dedicated\", \"shared\"",
+        ),
+        (
+            upstream("connect_timeout = \"0s\""),
+            "upstream.main.connect_timeout = \"0s\": must be longer than \"0s\"",
+        ),
+        (
+            upstream("username = \"proxy\""),
+            "upstream.main.username = \"proxy\": needs a password_file",
+        ),
+        (
+            upstream("insecure_plaintext = 1"),
+            "upstream.main.insecure_plaintext = \"1\": must be true or false",
+        ),
+        (
+            upstream("[upstream.main.tls]\nca = \"ca\""),
+            "upstream.main.tls = \"{…}\": not built yet: TLS to the upstream",
+        ),
+        (
+            upstream("[upstream.main.tls]"),
+            "upstream.main.tls = \"{…}\": not built yet: TLS to the upstream",
+        ),
+    ] {
+        bad(&text, problem);
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    bad(
+        &address("redis://:hunter2@redis:6379"),
+        "upstream.main.address: must be \"host:port\", \"[v6 address]:port\" or \"unix:/path\" \
+         (no scheme, no user)",
+    );
+}
+
+#[test]
+fn a_password_file_loses_one_newline() {
+    for (content, password) in [
+        ("hunter2", "hunter2"),
+        ("hunter2\n", "hunter2"),
+        ("hunter2\r\n", "hunter2"),
+        ("hunter2\n\n", "hunter2\n"),
+        (" hunter2 ", " hunter2 "),
+    ] {
+        let loaded = with_password(content.as_bytes(), 0o600).unwrap();
+        let upstream = &loaded.config.upstreams[0];
+        assert_eq!(upstream.username.as_deref(), Some("proxy"));
+        assert_eq!(upstream.password.as_ref().unwrap().expose(), password);
+        assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_password_file_must_hold_a_password() {
+    for content in ["", "\n"] {
+        let problems = with_password(content.as_bytes(), 0o600).unwrap_err();
+        assert_eq!(
+            problems,
+            ["respgate.toml: upstream.main.password_file = \"secret\": secret is empty"]
+        );
+    }
+    let problems = with_password(b"\xffhunter2", 0o600).unwrap_err();
+    assert!(problems[0].contains("cannot read secret: "), "{problems:?}");
+    assert!(!problems[0].contains("hunter2"), "{problems:?}");
+
+    let problems = try_load(&upstream("password_file = \"missing\""), &[]).unwrap_err();
+    assert!(
+        problems[0].starts_with(
+            "respgate.toml: upstream.main.password_file = \"missing\": cannot read missing: "
+        ),
+        "{problems:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_file_that_all_can_read_is_a_warning() {
+    assert!(
+        with_password(b"hunter2", 0o640)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+    let warnings = with_password(b"hunter2", 0o644).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].key, "upstream.main.password_file");
+    assert_eq!(
+        warnings[0].reason,
+        "every user of this host can read the password; chmod o-r it"
+    );
+}
