@@ -23,4 +23,5 @@ pub mod identity;
 pub mod policy;
 pub mod resp;
 pub mod rewrite;
+pub mod session;
 pub mod tls;

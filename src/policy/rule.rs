@@ -218,7 +218,12 @@ impl Commands {
         let command = table.command(id);
         match self {
             Self::All => true,
-            Self::Category(category) => command.categories.contains(category),
+            // A category that has a container has its subcommands too (`ACLChangeSelectorPerm`).
+            Self::Category(category) => {
+                let parent = command.parent.map(|parent| table.command(parent));
+                command.categories.contains(category)
+                    || parent.is_some_and(|parent| parent.categories.contains(category))
+            }
             Self::One(one) => one == id || command.parent == Some(one),
         }
     }

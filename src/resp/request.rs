@@ -171,10 +171,11 @@ impl RequestScanner {
         self.declared as usize
     }
 
-    /// Bytes that must at least be in the buffer, from the request's start, before the scan can
-    /// come further; tells a large value from a request that was merely cut up.
-    pub fn wanted(&self) -> u64 {
-        self.cursor as u64 + self.payload.map_or(0, |length| length + 2)
+    /// Where the first argument ends, its CRLF included; 0 if it isn't here.
+    pub fn name_end(&self) -> usize {
+        self.spans
+            .first()
+            .map_or(0, |name| name.start as usize + name.len as usize + 2)
     }
 
     /// The arguments that are here whole; `bytes` as given to [`RequestScanner::scan`].

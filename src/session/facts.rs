@@ -37,16 +37,26 @@ pub struct Facts {
 impl Version {
     /// A version from its parts.
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch }
+        Self {
+            major,
+            minor,
+            patch,
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| {
-            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            let digits = part
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(part.len());
             part[..digits].parse().ok()
         });
         let mut next = || parts.next().unwrap_or(Some(0));
-        Some(Self { major: next()?, minor: next()?, patch: next()? })
+        Some(Self {
+            major: next()?,
+            minor: next()?,
+            patch: next()?,
+        })
     }
 }
 
@@ -71,7 +81,11 @@ impl Facts {
             items
                 .iter()
                 .filter_map(|item| item.as_array()?.first()?.as_bytes())
-                .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase().into_boxed_str())
+                .map(|name| {
+                    String::from_utf8_lossy(name)
+                        .to_ascii_lowercase()
+                        .into_boxed_str()
+                })
                 .collect()
         });
         Some(Self {
@@ -85,7 +99,9 @@ impl Facts {
 
     /// Whether the upstream is known to have a command of this name (lower case).
     pub fn knows(&self, name: &str) -> bool {
-        self.commands.as_ref().is_some_and(|commands| commands.contains(name))
+        self.commands
+            .as_ref()
+            .is_some_and(|commands| commands.contains(name))
     }
 
     /// Whether the upstream has HELLO, and so RESP3: since 6.0.
@@ -103,7 +119,10 @@ mod tests {
         let info = b"# Server\r\nredis_version:5.0.6\r\nredis_mode:standalone\r\nrun_id:ab\r\n";
         let facts = Facts::read(info, &Reply::Error("ERR unknown command".into())).unwrap();
         assert_eq!(facts.version, Version::new(5, 0, 6));
-        assert_eq!((facts.mode.as_str(), facts.run_id.as_str()), ("standalone", "ab"));
+        assert_eq!(
+            (facts.mode.as_str(), facts.run_id.as_str()),
+            ("standalone", "ab")
+        );
         assert!(!facts.knows("get"));
         assert_eq!(Version::parse("7.4-rc1"), Some(Version::new(7, 4, 0)));
         assert_eq!(Version::parse("unstable"), None);

@@ -83,7 +83,11 @@ pub(super) fn answer(facts: &Facts, session: u64, out: &mut BytesMut) {
     encode_bulk(facts.mode.as_bytes(), out);
     encode_bulk(b"role", out);
     // INFO says slave to this day, HELLO always said replica.
-    let role = if facts.role == "slave" { "replica" } else { &facts.role };
+    let role = if facts.role == "slave" {
+        "replica"
+    } else {
+        &facts.role
+    };
     encode_bulk(role.as_bytes(), out);
     encode_bulk(b"modules", out);
     encode_header(b'*', 0, out);

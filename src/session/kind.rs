@@ -48,9 +48,7 @@ impl Kinds {
         Self(
             table
                 .iter()
-                .map(|(_, command)| {
-                    kind(&command.name, command.flags.contains(Flag::Blocking))
-                })
+                .map(|(_, command)| kind(&command.name, command.flags.contains(Flag::Blocking)))
                 .collect(),
         )
     }

@@ -72,7 +72,9 @@ impl Login {
 
     /// Back to who the client was when it came.
     pub fn reset(&mut self, policy: &Policy) {
-        self.user = Self::new(self.identity.clone(), policy).ok().and_then(|login| login.user);
+        self.user = Self::new(self.identity.clone(), policy)
+            .ok()
+            .and_then(|login| login.user);
     }
 
     /// The user that the identity stands for by itself.
@@ -87,7 +89,11 @@ impl Login {
     /// Whom AUTH means by this name; `None`: somebody whom this client can't be.
     fn choose(&self, name: Option<&[u8]>) -> Option<String> {
         let name = match name {
-            Some(name) => Some(std::str::from_utf8(name).ok().filter(|name| is_user_name(name))?),
+            Some(name) => Some(
+                std::str::from_utf8(name)
+                    .ok()
+                    .filter(|name| is_user_name(name))?,
+            ),
             None => None,
         };
         let allowed = |name: &str| match &self.identity.who {
@@ -115,7 +121,10 @@ mod tests {
     fn policy() -> Policy {
         let content = b"user cart on >cart-pw\nuser ops on >ops-pw\nuser default on >default-pw\n\
                         user gone off >gone-pw\nuser bare on\n";
-        let source = Source { path: "users.acl".into(), content: content.to_vec() };
+        let source = Source {
+            path: "users.acl".into(),
+            content: content.to_vec(),
+        };
         Policy::parse(&[source], &Table::builtin()).unwrap().0
     }
 
@@ -142,7 +151,10 @@ mod tests {
         ];
         for (user, password, expected) in cases {
             let user = user.map(str::as_bytes);
-            assert_eq!(login.authenticate(user, password.as_bytes(), &policy()), *expected);
+            assert_eq!(
+                login.authenticate(user, password.as_bytes(), &policy()),
+                *expected
+            );
             assert_eq!(name(&login), Some("cart"), "a failure changes nothing");
         }
     }
@@ -178,9 +190,16 @@ mod tests {
 
     #[test]
     fn an_unknown_or_disabled_user_gets_nowhere() {
-        for (user, error) in [("nobody", LoginError::NoSuchUser), ("gone", LoginError::Disabled)] {
+        for (user, error) in [
+            ("nobody", LoginError::NoSuchUser),
+            ("gone", LoginError::Disabled),
+        ] {
             let who = Who::Fixed(user.into());
-            let identity = Identity { rule: 0, who, auth: AuthKind::Certificate };
+            let identity = Identity {
+                rule: 0,
+                who,
+                auth: AuthKind::Certificate,
+            };
             assert_eq!(Login::new(identity, &policy()).unwrap_err(), error);
         }
     }

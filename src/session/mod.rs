@@ -5,6 +5,7 @@
 //!
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
+//! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
 //! - `slots`: the replies that are owed, in order.
 //! - `login`, `hello`: who the client is.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
@@ -12,9 +13,11 @@
 
 mod facts;
 mod hello;
+mod judge;
 mod kind;
 mod login;
 mod outcome;
+mod own;
 mod pipe;
 mod replies;
 mod requests;

@@ -37,8 +37,14 @@ pub enum Refusal {
     },
     /// HELLO SETNAME with a name that Redis would refuse.
     HelloName,
-    /// Something that respgate knows and can't do yet.
-    NotBuilt(&'static str),
+    /// AUTH with more arguments than it has.
+    OwnSyntax,
+    /// A command whose replies respgate can't follow yet.
+    NotBuilt,
+    /// HELLO 3: replies of another protocol.
+    Resp3,
+    /// AUTH or HELLO inside MULTI.
+    InMulti,
     /// A form of a substituted command that the substitute doesn't stand for.
     SubstituteForm,
     /// The upstream doesn't have the substitute, so nothing may run in its place.
@@ -84,12 +90,12 @@ impl Refusal {
             Self::UnknownSubcommand => "unknown_subcommand",
             Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
             Self::LoginFailed => "auth",
-            Self::OwnArity => "arity",
+            Self::OwnArity | Self::OwnSyntax => "arity",
             Self::HelloVersion
             | Self::HelloNoProto
             | Self::HelloOption { .. }
             | Self::HelloName => "hello",
-            Self::NotBuilt(_) => "not_supported",
+            Self::NotBuilt | Self::Resp3 | Self::InMulti => "not_supported",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
             Self::TooLarge => "too_large",
@@ -113,9 +119,16 @@ impl Refusal {
 
     /// Appends the error reply.
     pub(super) fn reply(self, context: &Context<'_>, out: &mut BytesMut) {
-        let Context { user, command, args, facts } = context;
+        let Context {
+            user,
+            command,
+            args,
+            facts,
+        } = context;
         let mut line = |parts: &[&str]| {
-            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            parts
+                .iter()
+                .for_each(|part| out.extend_from_slice(part.as_bytes()));
             out.extend_from_slice(b"\r\n");
         };
         match self {
@@ -158,18 +171,27 @@ impl Refusal {
                 echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
                 out.extend_from_slice(b"'\r\n");
             }
-            Self::HelloName => line(&[
-                "-ERR Client names cannot contain spaces, newlines or special characters.",
-            ]),
-            Self::NotBuilt(what) => line(&["-ERR respgate: not supported yet: ", what]),
+            Self::HelloName => {
+                line(&["-ERR Client names cannot contain spaces, newlines or special characters."])
+            }
+            Self::OwnSyntax => line(&["-ERR syntax error"]),
+            Self::NotBuilt => line(&["-ERR respgate: not supported yet: '", command, "'"]),
+            Self::Resp3 => line(&["-ERR respgate: not supported yet: HELLO 3 (RESP3)"]),
+            Self::InMulti => {
+                line(&[
+                    "-ERR respgate: not supported yet: '",
+                    command,
+                    "' inside MULTI",
+                ]);
+            }
             Self::SubstituteUnknown => line(&[
                 "-ERR respgate: the command that stands for '",
                 command,
                 "' here is unknown to the upstream",
             ]),
-            Self::TooLarge => line(&[
-                "-ERR respgate: the request is too large to tell which keys it touches",
-            ]),
+            Self::TooLarge => {
+                line(&["-ERR respgate: the request is too large to tell which keys it touches"])
+            }
             // Redis too hangs up without a word (since 3.2.7).
             Self::Http | Self::Protocol(ProtocolError::TlsHandshake) => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
@@ -180,14 +202,22 @@ impl Refusal {
 /// The upstream's own text, so that a hidden command looks like one that was never there.
 fn unknown_command(args: &Args<'_>, version: Version, out: &mut BytesMut) {
     let old = version <= Version::new(4, 0, 10);
-    let (open, close) = if version >= Version::new(7, 0, 0) || old { ("'", "'") } else { ("`", "`") };
+    let (open, close) = if version >= Version::new(7, 0, 0) || old {
+        ("'", "'")
+    } else {
+        ("`", "`")
+    };
     out.extend_from_slice(b"-ERR unknown command ");
     out.extend_from_slice(open.as_bytes());
     echo(args.name(), MAX_ECHO, out);
     out.extend_from_slice(close.as_bytes());
     if !old {
         out.extend_from_slice(b", with args beginning with: ");
-        let separator: &[u8] = if version >= Version::new(7, 0, 0) { b" " } else { b", " };
+        let separator: &[u8] = if version >= Version::new(7, 0, 0) {
+            b" "
+        } else {
+            b", "
+        };
         let mut left = MAX_ECHO;
         for arg in args.iter().skip(1) {
             if left == 0 {
@@ -205,7 +235,11 @@ fn unknown_command(args: &Args<'_>, version: Version, out: &mut BytesMut) {
 }
 
 fn unknown_subcommand(args: &Args<'_>, command: &str, version: Version, out: &mut BytesMut) {
-    let container = command.split('|').next().unwrap_or(command).to_ascii_uppercase();
+    let container = command
+        .split('|')
+        .next()
+        .unwrap_or(command)
+        .to_ascii_uppercase();
     let text: &[u8] = if version >= Version::new(7, 0, 0) {
         b"-ERR unknown subcommand '"
     } else {
@@ -236,7 +270,11 @@ fn login_failed(args: &Args<'_>, version: Version) -> &'static str {
 fn echo(bytes: &[u8], most: usize, out: &mut BytesMut) {
     let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     for &byte in text.iter().take(most) {
-        let shown = if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+        let shown = if matches!(byte, b'\r' | b'\n') {
+            b' '
+        } else {
+            byte
+        };
         out.extend_from_slice(&[shown]);
     }
 }

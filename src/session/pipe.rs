@@ -45,7 +45,8 @@ impl Pipe {
         if self.staged.is_empty() && self.cleared == self.scanned {
             self.cleared = end;
         } else {
-            self.staged.extend_from_slice(&self.input[self.scanned..end]);
+            self.staged
+                .extend_from_slice(&self.input[self.scanned..end]);
         }
         self.scanned = end;
     }
@@ -137,7 +138,11 @@ mod tests {
             assert_eq!(drain(&mut pipe, piece), b"aaaaXXcccc", "pieces of {piece}");
             assert_eq!(pipe.unscanned(), b"ddddeeee");
             pipe.forward(8);
-            assert_eq!(pipe.writable(), b"ddddeeee", "straight from the input again");
+            assert_eq!(
+                pipe.writable(),
+                b"ddddeeee",
+                "straight from the input again"
+            );
             assert_eq!(drain(&mut pipe, piece), b"ddddeeee");
         }
     }

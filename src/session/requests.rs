@@ -3,17 +3,18 @@
 use bytes::BytesMut;
 
 use crate::command::{CommandId, Resolved};
-use crate::policy::{Decision, Permit, decide};
+use crate::policy::Permit;
 use crate::resp::{
-    Args, ProtocolError, RequestScanner, Scan, encode_bulk, encode_header, encode_request,
-    split_inline,
+    Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
 use crate::rewrite::Entry;
 
 use super::facts::Facts;
-use super::hello::{self, Hello, HelloError};
+use super::judge::{Verdict, judge};
 use super::kind::Kind;
+use super::login::Login;
 use super::outcome::{Context, Refusal};
+use super::own::{Answered, answer_own};
 use super::pipe::Pipe;
 use super::rules::Rules;
 use super::slots::Slot;
@@ -54,20 +55,21 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// one, so that Redis itself spoils the transaction.
 const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
 
-/// What is to be done with one request.
-enum Verdict {
-    Forward(Permit, Kind),
+/// What one request leads to.
+enum Action<'r> {
+    Forward(Permit, Kind, &'r Entry),
+    /// The reply is in the session's scratch.
     Refuse(Refusal),
-    /// The proxy's own to answer.
-    Own(Kind),
+    /// So is this one.
+    Answered(Answered),
     Wait,
 }
 
-/// A verdict and what it is about.
-struct Judged<'r> {
-    entry: Option<&'r Entry>,
-    id: Option<CommandId>,
-    verdict: Verdict,
+/// Everything outside the session that a request is taken with.
+struct Taking<'a, W> {
+    rules: &'a Rules,
+    facts: &'a Facts,
+    witness: &'a mut W,
 }
 
 // === impl Session ===
@@ -82,97 +84,368 @@ impl Session {
         down: &mut Pipe,
         witness: &mut impl Witness,
     ) {
-        while self.takes_requests() {
-            match &mut self.flow {
-                Flow::Forwarding(tail) | Flow::Draining(tail) => {
-                    let step = match tail.advance(up.unscanned()) {
-                        Ok(step) => step,
-                        Err(error) => return self.break_off(error, facts, up, down, witness),
-                    };
-                    if matches!(self.flow, Flow::Forwarding(_)) {
-                        up.forward(step.consumed);
-                    } else {
-                        up.skip(step.consumed);
-                    }
-                    if !step.done {
-                        return;
-                    }
-                    self.flow = Flow::Requests;
-                }
-                Flow::Requests => match self.scanner.scan(up.unscanned()) {
-                    Ok(Scan::Request) => self.take_request(true, rules, facts, up, down, witness),
-                    Ok(Scan::Empty) => {
-                        up.skip(self.scanner.consumed());
-                        self.scanner.reset();
-                    }
-                    Ok(Scan::Inline) => self.take_inline(rules, facts, up, down, witness),
-                    Ok(Scan::Incomplete) => {
-                        let held = up.unscanned().len();
-                        if self.scanner.declared() == 0 || held < self.inspect_at.max(STREAM_AT) {
-                            return;
-                        }
-                        self.take_request(false, rules, facts, up, down, witness);
-                        if self.flow == Flow::Requests {
-                            return;
-                        }
-                    }
-                    Err(error) => return self.break_off(error, facts, up, down, witness),
-                },
+        let mut taking = Taking {
+            rules,
+            facts,
+            witness,
+        };
+        while self.takes_requests(down) {
+            let going_on = match self.flow {
+                Flow::Requests => self.take_request(&mut taking, up, down),
+                Flow::Forwarding(_) | Flow::Draining(_) => self.take_tail(up),
+            };
+            match going_on {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => self.break_off(error, &mut taking, up, down),
             }
         }
     }
 
     /// Whether more of the client's bytes are of use now.
-    pub fn takes_requests(&self) -> bool {
+    pub fn takes_requests(&self, down: &Pipe) -> bool {
         let phase = match self.phase {
             Phase::Attached => true,
             Phase::Detached => !self.is_authenticated(),
             Phase::Resetting | Phase::Ended => false,
         };
-        phase && self.slots.held() < MAX_HELD
+        phase && self.slots.held() + down.waiting() < MAX_HELD
     }
 
-    /// The request at the front of `up`, or its beginning.
+    /// The rest of a request whose verdict is known. Returns whether to go on.
+    fn take_tail(&mut self, up: &mut Pipe) -> Result<bool, ProtocolError> {
+        let (Flow::Forwarding(tail) | Flow::Draining(tail)) = &mut self.flow else {
+            return Ok(true);
+        };
+        let step = tail.advance(up.unscanned())?;
+        if matches!(self.flow, Flow::Forwarding(_)) {
+            up.forward(step.consumed);
+        } else {
+            up.skip(step.consumed);
+        }
+        if step.done {
+            self.flow = Flow::Requests;
+        }
+        Ok(step.done)
+    }
+
+    /// The request at the front of `up`, or what is here of it. Returns whether to go on.
     #[inline]
     fn take_request(
         &mut self,
-        whole: bool,
-        rules: &Rules,
-        facts: &Facts,
+        taking: &mut Taking<'_, impl Witness>,
         up: &mut Pipe,
         down: &mut Pipe,
-        witness: &mut impl Witness,
-    ) {
-        let args = self.scanner.args(up.unscanned());
-        let mut judged = self.judge(&args, rules, facts);
-        if matches!(judged.verdict, Verdict::Wait | Verdict::Own(_)) && !whole {
-            let held = up.unscanned().len();
-            if held < rules.max_inspect {
-                // Asking again at every read would be quadratic in the request's length.
-                self.inspect_at = (held * 2).min(rules.max_inspect);
-                return;
+    ) -> Result<bool, ProtocolError> {
+        match self.scanner.scan(up.unscanned())? {
+            Scan::Request => {
+                let args = self.scanner.args(up.unscanned());
+                let action = prepare(
+                    &mut self.scratch,
+                    &mut self.login,
+                    self.in_multi || self.slots.transaction_pending(),
+                    self.id,
+                    &args,
+                    taking,
+                );
+                let len = self.scanner.consumed();
+                match action {
+                    Action::Forward(_permit, kind, entry) => {
+                        self.owe(kind);
+                        match entry.replacement() {
+                            None => up.forward(len),
+                            Some(_) => self.forward_replaced(entry, up),
+                        }
+                    }
+                    action => {
+                        up.skip(len);
+                        self.conclude(action, taking.rules, up, down);
+                    }
+                }
+                self.scanner.reset();
+                Ok(true)
             }
-            judged.verdict = Verdict::Refuse(Refusal::TooLarge);
-        }
-        let len = self.scanner.consumed();
-        let name_end = args.name().as_ptr_range().end as usize - up.unscanned().as_ptr() as usize + 2;
-        match judged.verdict {
-            Verdict::Forward(permit, kind) => {
-                self.forward(permit, kind, judged.entry, args.len(), name_end, len, up);
+            Scan::Incomplete => self.take_beginning(taking, up, down),
+            Scan::Empty => {
+                up.skip(self.scanner.consumed());
+                self.scanner.reset();
+                Ok(true)
             }
-            Verdict::Refuse(refusal) => {
-                self.scratch.clear();
-                let refused = self.refused(&judged, refusal, args, facts, rules);
-                witness.refused(&refused);
-                up.skip(len);
-                self.refuse(refusal, up, down);
-            }
-            Verdict::Own(kind) => {
-                let outcome = self.own(kind, up.unscanned(), rules, facts, witness);
-                up.skip(len);
-                self.conclude(outcome, facts, up, down);
-            }
-            Verdict::Wait => {}
+            Scan::Inline => self.take_inline(taking, up, down),
         }
     }
+
+    /// A request that isn't whole: where it is long, its verdict is given as soon as it can be.
+    fn take_beginning(
+        &mut self,
+        taking: &mut Taking<'_, impl Witness>,
+        up: &mut Pipe,
+        down: &mut Pipe,
+    ) -> Result<bool, ProtocolError> {
+        let held = up.unscanned().len();
+        if self.scanner.declared() == 0 || held < self.inspect_at.max(STREAM_AT) {
+            return Ok(false);
+        }
+        let args = self.scanner.args(up.unscanned());
+        let in_multi = self.may_be_in_multi();
+        let (scratch, login) = (&mut self.scratch, &mut self.login);
+        let mut action = prepare(scratch, login, in_multi, self.id, &args, taking);
+        if matches!(action, Action::Wait) {
+            if held < taking.rules.max_inspect {
+                // Asking again at every read would be quadratic in the request's length.
+                self.inspect_at = (held * 2).min(taking.rules.max_inspect);
+                return Ok(false);
+            }
+            let refusal = Refusal::TooLarge;
+            refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+            action = Action::Refuse(refusal);
+        }
+        self.inspect_at = 0;
+        let len = self.scanner.consumed();
+        match action {
+            Action::Forward(_permit, kind, entry) => {
+                self.owe(kind);
+                match entry.replacement() {
+                    None => up.forward(len),
+                    Some(_) => self.forward_replaced(entry, up),
+                }
+                self.flow = Flow::Forwarding(self.scanner.take_tail());
+            }
+            action => {
+                up.skip(len);
+                self.conclude(action, taking.rules, up, down);
+                self.flow = Flow::Draining(self.scanner.take_tail());
+            }
+        }
+        Ok(true)
+    }
+
+    /// An inline request: split as Redis does, judged, and sent on in canonical form.
+    fn take_inline(
+        &mut self,
+        taking: &mut Taking<'_, impl Witness>,
+        up: &mut Pipe,
+        down: &mut Pipe,
+    ) -> Result<bool, ProtocolError> {
+        let len = self.scanner.consumed();
+        let words = split_inline(&up.unscanned()[..len])?;
+        up.skip(len);
+        self.scanner.reset();
+        let args = words.as_args();
+        if args.is_empty() {
+            return Ok(true);
+        }
+        let in_multi = self.may_be_in_multi();
+        let (scratch, login) = (&mut self.scratch, &mut self.login);
+        match prepare(scratch, login, in_multi, self.id, &args, taking) {
+            Action::Forward(_permit, kind, entry) => {
+                self.owe(kind);
+                match entry.replacement() {
+                    None => {
+                        let words: Vec<&[u8]> = args.iter().collect();
+                        encode_request(words.into_iter(), up.staging());
+                    }
+                    Some(replacement) => {
+                        let count = replacement.count(args.len());
+                        encode_header(b'*', count as u64, up.staging());
+                        up.inject(replacement.head());
+                        args.iter()
+                            .skip(1)
+                            .for_each(|arg| encode_bulk(arg, up.staging()));
+                    }
+                }
+            }
+            action => self.conclude(action, taking.rules, up, down),
+        }
+        Ok(true)
+    }
+
+    /// What a forwarded request is owed.
+    #[inline]
+    fn owe(&mut self, kind: Kind) {
+        match kind {
+            Kind::Blocking => self.slots.push(Slot::Blocking),
+            Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
+            _ => self.slots.push_upstream(),
+        }
+    }
+
+    /// Forwards the request at the front of `up` with something else in its name's place.
+    fn forward_replaced(&mut self, entry: &Entry, up: &mut Pipe) {
+        let Some(replacement) = entry.replacement() else {
+            return;
+        };
+        let name_end = self.scanner.name_end();
+        let count = replacement.count(self.scanner.declared());
+        up.skip(name_end);
+        encode_header(b'*', count as u64, up.staging());
+        up.inject(replacement.head());
+        up.forward(self.scanner.consumed() - name_end);
+    }
+
+    /// Puts what is in the scratch where the client's next reply is due. The request is off `up`.
+    fn conclude(&mut self, action: Action<'_>, rules: &Rules, up: &mut Pipe, down: &mut Pipe) {
+        match action {
+            Action::Refuse(refusal) if refusal.is_fatal() => {
+                self.reply_local(down);
+                self.end();
+                up.discard_input();
+            }
+            Action::Refuse(_) if self.may_be_in_multi() => {
+                up.inject(POISON);
+                self.slots.push_poison(&self.scratch);
+            }
+            Action::Refuse(_) => self.reply_local(down),
+            Action::Answered(answered) => {
+                self.reply_local(down);
+                match answered {
+                    Answered::LoggedIn { name } => {
+                        self.set_limits(rules);
+                        match name {
+                            Some(name) if self.phase == Phase::Attached => {
+                                self.send_name(&name, up);
+                            }
+                            Some(name) => self.name = Some(name),
+                            None => {}
+                        }
+                    }
+                    Answered::Quit => self.end(),
+                    Answered::Reset => {
+                        self.login.reset(&rules.policy);
+                        self.set_limits(rules);
+                        self.name = None;
+                        self.phase = Phase::Resetting;
+                    }
+                }
+            }
+            Action::Forward(..) | Action::Wait => {}
+        }
+    }
+
+    /// Our own reply in its place: at once if nothing is owed before it.
+    fn reply_local(&mut self, down: &mut Pipe) {
+        if self.slots.is_empty() {
+            down.inject(&self.scratch);
+        } else if !self.scratch.is_empty() {
+            self.slots.push_local(&self.scratch);
+        }
+    }
+
+    /// The client's bytes can't be read on: earlier replies, the error, the end.
+    fn break_off(
+        &mut self,
+        error: ProtocolError,
+        taking: &mut Taking<'_, impl Witness>,
+        up: &mut Pipe,
+        down: &mut Pipe,
+    ) {
+        // A request whose head is with the upstream is never answered.
+        self.end();
+        let refusal = Refusal::Protocol(error);
+        let args = Args::new(&[], &[], 0);
+        refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+        self.reply_local(down);
+        up.discard_input();
+    }
+
+    /// Tells the upstream the client's name, for CLIENT LIST.
+    pub(super) fn send_name(&mut self, name: &[u8], up: &mut Pipe) {
+        encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
+        self.slots.push(Slot::Swallow);
+    }
+}
+
+/// Judges a request, and prepares the reply if it isn't forwarded.
+#[inline]
+fn prepare<'r>(
+    scratch: &mut BytesMut,
+    login: &mut Login,
+    in_multi: bool,
+    session: u64,
+    args: &Args<'_>,
+    taking: &mut Taking<'r, impl Witness>,
+) -> Action<'r> {
+    let judged = judge(login, args, in_multi, taking.rules, taking.facts);
+    match judged.verdict {
+        Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
+        Verdict::Wait => Action::Wait,
+        Verdict::Refuse(refusal) => {
+            refuse(scratch, login, refusal, judged.entry, args, taking);
+            Action::Refuse(refusal)
+        }
+        // The proxy's own commands are short. One that is not whole is waited for.
+        Verdict::Own(_) if !args.is_whole() => Action::Wait,
+        Verdict::Own(kind) => {
+            scratch.clear();
+            match answer_own(
+                kind,
+                login,
+                args,
+                session,
+                taking.rules,
+                taking.facts,
+                scratch,
+            ) {
+                Ok(answered) => Action::Answered(answered),
+                Err(refusal) => {
+                    refuse(scratch, login, refusal, judged.entry, args, taking);
+                    Action::Refuse(refusal)
+                }
+            }
+        }
+    }
+}
+
+/// Tells the witness, and puts the reply into `scratch`.
+fn refuse(
+    scratch: &mut BytesMut,
+    login: &Login,
+    refusal: Refusal,
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    taking: &mut Taking<'_, impl Witness>,
+) {
+    let Taking {
+        rules,
+        facts,
+        witness,
+    } = taking;
+    let (id, command) = name_of(entry, args, rules);
+    let user = login.user().map(|user| user.name());
+    let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
+    witness.refused(&Refused {
+        user,
+        command: command.as_bytes(),
+        id,
+        args: judged,
+        refusal,
+    });
+    let user = user.unwrap_or_default();
+    scratch.clear();
+    let context = Context {
+        user,
+        command: &command,
+        args: *args,
+        facts,
+    };
+    refusal.reply(&context, scratch);
+}
+
+/// The command that was judged, and its name as the client has it, with the subcommand.
+fn name_of(entry: Option<&Entry>, args: &Args<'_>, rules: &Rules) -> (Option<CommandId>, String) {
+    let Some(entry) = entry else {
+        return (None, String::from_utf8_lossy(args.name()).into_owned());
+    };
+    let sub = |args: &Args<'_>| match entry.resolve(args, &rules.table) {
+        Resolved::Command(id) => Some(id),
+        _ => None,
+    };
+    let id = entry.judged(args).and_then(|judged| sub(&judged));
+    let name = match id.map(|id| rules.table.command(id)) {
+        Some(command) if command.parent.is_some() && entry.sent() == entry.run() => {
+            format!("{}|{}", entry.visible(), command.own_name())
+        }
+        _ => entry.visible().to_owned(),
+    };
+    (id, name)
 }

@@ -30,7 +30,14 @@ impl Rules {
         max_inspect: usize,
     ) -> Self {
         let kinds = Kinds::of(&table);
-        Self { table, names, policy, kinds, limits, max_inspect }
+        Self {
+            table,
+            names,
+            policy,
+            kinds,
+            limits,
+            max_inspect,
+        }
     }
 
     /// The command table.

@@ -94,6 +94,19 @@ impl Slots {
         self.queue.push_back(Slot::Poison { len });
     }
 
+    /// Takes the last one back: its request broke off and is never answered.
+    pub(super) fn cancel_last(&mut self) {
+        match self.queue.back_mut() {
+            Some(Slot::Upstream(count)) if *count > 1 => {
+                *count -= 1;
+                return;
+            }
+            Some(Slot::Transaction(_)) => self.transactions -= 1,
+            _ => {}
+        }
+        self.queue.pop_back();
+    }
+
     /// Takes one reply's place off the front, and hands over our bytes for it, if there are any.
     #[inline]
     pub(super) fn pop(&mut self, out: &mut BytesMut) {

@@ -94,11 +94,10 @@ impl Session {
         self.phase == Phase::Detached && self.is_authenticated()
     }
 
-    /// Whether there is an upstream, as far as the session is concerned. After RESET there is none:
-    /// the old one must be closed.
-    pub fn is_attached(&self) -> bool {
-        matches!(self.phase, Phase::Attached | Phase::Resetting)
-            || (self.phase == Phase::Ended && !self.slots.is_empty())
+    /// Whether the session has no upstream, or is done with the one it had (RESET), which must then
+    /// be closed.
+    pub fn is_detached(&self) -> bool {
+        self.phase == Phase::Detached
     }
 
     /// A fresh upstream connection is there, past its own AUTH.
@@ -113,6 +112,11 @@ impl Session {
 
     /// The client sends nothing more. What it is owed it still gets.
     pub fn end(&mut self) {
+        if matches!(self.flow, Flow::Forwarding(_)) {
+            // The upstream waits for the rest of it, and will for ever.
+            self.slots.cancel_last();
+            self.flow = Flow::Requests;
+        }
         self.phase = Phase::Ended;
     }
 

@@ -1,0 +1,128 @@
+//! The verdict on one request: its name, the login, the policy, what the upstream can do.
+
+use crate::command::Resolved;
+use crate::policy::{Decision, DenyReason, Permit, decide};
+use crate::resp::Args;
+use crate::rewrite::Entry;
+
+use super::facts::Facts;
+use super::kind::Kind;
+use super::login::Login;
+use super::outcome::Refusal;
+use super::rules::Rules;
+
+/// What is to be done with one request.
+pub(super) enum Verdict<'r> {
+    Forward(Permit, Kind, &'r Entry),
+    Refuse(Refusal),
+    /// The proxy's own to answer.
+    Own(Kind),
+    /// What has not arrived could change it.
+    Wait,
+}
+
+/// A verdict, and what the request's name stands for.
+pub(super) struct Judged<'r> {
+    pub(super) entry: Option<&'r Entry>,
+    pub(super) verdict: Verdict<'r>,
+}
+
+/// Judges one request, whole or beginning.
+#[inline]
+pub(super) fn judge<'r>(
+    login: &Login,
+    args: &Args<'_>,
+    in_multi: bool,
+    rules: &'r Rules,
+    facts: &Facts,
+) -> Judged<'r> {
+    let entry = args.get(0).and_then(|name| rules.names.find(name));
+    let verdict = match entry {
+        Some(entry) => judge_known(entry, login, args, in_multi, rules, facts),
+        None if args.present() == 0 => judge_nameless(login),
+        None => Verdict::Refuse(unknown(login, args)),
+    };
+    Judged { entry, verdict }
+}
+
+#[inline]
+fn judge_known<'r>(
+    entry: &'r Entry,
+    login: &Login,
+    args: &Args<'_>,
+    in_multi: bool,
+    rules: &'r Rules,
+    facts: &Facts,
+) -> Verdict<'r> {
+    let kind = rules.kinds.get(entry.run());
+    match kind {
+        Kind::Quit | Kind::Reset => return Verdict::Own(kind),
+        // Redis would queue these; nothing of a client's credentials goes upstream.
+        Kind::Auth | Kind::Hello if in_multi => return Verdict::Refuse(Refusal::InMulti),
+        Kind::Auth | Kind::Hello => return Verdict::Own(kind),
+        _ => {}
+    }
+    let Some(user) = login.user() else {
+        return Verdict::Refuse(Refusal::NotAuthenticated);
+    };
+    let Some(judged) = entry.judged(args) else {
+        return Verdict::Refuse(Refusal::SubstituteForm);
+    };
+    let id = match entry.resolve(&judged, &rules.table) {
+        Resolved::Command(id) => id,
+        Resolved::Incomplete => return Verdict::Wait,
+        Resolved::UnknownSubcommand(_) | Resolved::UnknownCommand => {
+            return Verdict::Refuse(Refusal::UnknownSubcommand);
+        }
+    };
+    let permit = match decide(user, id, &judged, &rules.table) {
+        Decision::Allow(permit) => permit,
+        Decision::Deny(denial) => return Verdict::Refuse(Refusal::Policy(denial.reason)),
+        Decision::Wait if args.is_whole() => {
+            let reason = DenyReason::Unparsable { index: 0 };
+            return Verdict::Refuse(Refusal::Policy(reason));
+        }
+        Decision::Wait => return Verdict::Wait,
+    };
+    if entry.is_substitute() && !facts.knows(&rules.table.command(entry.run()).name) {
+        return Verdict::Refuse(Refusal::SubstituteUnknown);
+    }
+    match rules.kinds.get(id) {
+        Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
+        Kind::ClientReply => match args.get(2) {
+            Some(mode) if mode.eq_ignore_ascii_case(b"ON") => {
+                Verdict::Forward(permit, Kind::Plain, entry)
+            }
+            None if !args.is_whole() => Verdict::Wait,
+            // Any other word: up to 6.2 Redis reads `OFF\0x` as OFF.
+            _ => Verdict::Refuse(Refusal::NotBuilt),
+        },
+        kind => Verdict::Forward(permit, kind, entry),
+    }
+}
+
+/// A request so long that not even its name is here: nobody's command, as soon as it is too long
+/// for one.
+fn judge_nameless<'r>(login: &Login) -> Verdict<'r> {
+    if login.user().is_none() {
+        return Verdict::Refuse(Refusal::NotAuthenticated);
+    }
+    Verdict::Refuse(Refusal::UnknownCommand)
+}
+
+/// A name that nobody knows, or that is hidden.
+#[cold]
+fn unknown(login: &Login, args: &Args<'_>) -> Refusal {
+    // What a browser sends when a page makes it talk to us. Redis has this guard since 3.2.7.
+    let http = [&b"post"[..], b"host:"];
+    if http
+        .iter()
+        .any(|verb| args.name().eq_ignore_ascii_case(verb))
+    {
+        Refusal::Http
+    } else if login.user().is_none() {
+        Refusal::NotAuthenticated
+    } else {
+        Refusal::UnknownCommand
+    }
+}

@@ -1,0 +1,82 @@
+//! The commands that the proxy answers itself: AUTH, HELLO, QUIT, RESET.
+//!
+//! Nothing of a client's credentials goes upstream.
+
+use bytes::BytesMut;
+
+use crate::resp::Args;
+
+use super::facts::Facts;
+use super::hello::{self, Hello, HelloError};
+use super::kind::Kind;
+use super::login::Login;
+use super::outcome::Refusal;
+use super::rules::Rules;
+
+/// What an answered command leads to.
+pub(super) enum Answered {
+    /// Who the client is may have changed, and its name for CLIENT LIST.
+    LoggedIn { name: Option<Box<[u8]>> },
+    /// The connection ends behind the reply.
+    Quit,
+    /// Once all is answered, the upstream is changed for a fresh one; then comes the reply.
+    Reset,
+}
+
+/// Answers into `reply`.
+///
+/// # Errors
+/// The command is refused; nothing has changed.
+pub(super) fn answer_own(
+    kind: Kind,
+    login: &mut Login,
+    args: &Args<'_>,
+    session: u64,
+    rules: &Rules,
+    facts: &Facts,
+    reply: &mut BytesMut,
+) -> Result<Answered, Refusal> {
+    match kind {
+        Kind::Auth => {
+            let (name, password) = match (args.len(), args.get(1), args.get(2)) {
+                (2, Some(password), _) => (None, password),
+                (3, Some(name), Some(password)) => (Some(name), password),
+                (0 | 1, ..) => return Err(Refusal::OwnArity),
+                _ => return Err(Refusal::OwnSyntax),
+            };
+            if !login.authenticate(name, password, &rules.policy) {
+                return Err(Refusal::LoginFailed);
+            }
+            reply.extend_from_slice(b"+OK\r\n");
+            Ok(Answered::LoggedIn { name: None })
+        }
+        Kind::Hello => {
+            let hello = Hello::parse(args).map_err(|error| match error {
+                HelloError::Version => Refusal::HelloVersion,
+                HelloError::NoProto => Refusal::HelloNoProto,
+                HelloError::Resp3 if facts.has_hello() => Refusal::Resp3,
+                // go-redis and lettuce fall back to RESP2 on exactly this text.
+                HelloError::Resp3 => Refusal::UnknownCommand,
+                HelloError::Option(index) => Refusal::HelloOption { index },
+                HelloError::Name => Refusal::HelloName,
+            })?;
+            if let Some((user, password)) = hello.login
+                && !login.authenticate(Some(user), password, &rules.policy)
+            {
+                return Err(Refusal::LoginFailed);
+            }
+            if login.user().is_none() {
+                return Err(Refusal::HelloNotAuthenticated);
+            }
+            hello::answer(facts, session, reply);
+            Ok(Answered::LoggedIn {
+                name: hello.name.map(Into::into),
+            })
+        }
+        Kind::Quit => {
+            reply.extend_from_slice(b"+OK\r\n");
+            Ok(Answered::Quit)
+        }
+        _ => Ok(Answered::Reset),
+    }
+}
