@@ -20,8 +20,10 @@
 pub mod command;
 pub mod config;
 pub mod identity;
+pub mod net;
 pub mod policy;
 pub mod resp;
 pub mod rewrite;
 pub mod session;
+pub mod telemetry;
 pub mod tls;
