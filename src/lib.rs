@@ -22,6 +22,7 @@ pub mod config;
 pub mod identity;
 pub mod net;
 pub mod policy;
+pub mod proxy;
 pub mod resp;
 pub mod rewrite;
 pub mod session;

@@ -27,7 +27,7 @@ mod state;
 
 pub use facts::{Facts, Version};
 pub use login::{Login, LoginError};
-pub use outcome::{Refusal, Severity};
+pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
 pub use requests::{Refused, Witness};
