@@ -49,9 +49,9 @@ ifneq ($(DENY),0)
 		$(CARGO) install --quiet --locked --version $(DENY_VERSION) --root "$$tools" cargo-deny \
 			|| { echo 'lint: cargo-deny cannot be installed here; DENY=0 leaves it out' >&2; exit 1; }; \
 	fi; \
-	cargo-deny --locked check --config .deny.toml bans licenses sources; \
-	if cargo-deny fetch --config .deny.toml db >/dev/null 2>&1; then \
-		cargo-deny --locked check --config .deny.toml --disable-fetch advisories; \
+	cargo-deny --locked --config .deny.toml check --hide-inclusion-graph bans licenses sources; \
+	if cargo-deny --config .deny.toml fetch db >/dev/null 2>&1; then \
+		cargo-deny --locked --offline --config .deny.toml check advisories; \
 	else \
 		echo 'lint: the advisory database cannot be fetched from here: advisories were NOT checked'; \
 	fi
