@@ -2,7 +2,6 @@
 
 # The builder's Debian is the runtime's, so that both have one glibc.
 FROM rust:1-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # The target folder is a cache that does not reach the image: what is installed is copied out of it.

@@ -10,7 +10,7 @@ FETCH := $(PYTHON) tests/servers/fetch.py
 DIST := $(TARGET)/dist
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test bench lint deny dist clean-dist
+.PHONY: help demo test bench lint deny dist
 
 help:
 	@echo 'make demo   a Redis 5, the proxy in front of it and a guided tour (ONCE=1: the tour alone, then exit)'
@@ -28,6 +28,8 @@ demo:
 test:
 	@$(FETCH)
 	$(CARGO) test --locked --no-fail-fast
+	@$(MAKE) --no-print-directory dist
+	@tests/dist.sh $(DIST)
 	@echo 'make test: passed'
 
 bench:
@@ -58,13 +60,11 @@ ifneq ($(DENY),0)
 endif
 
 # The tree that the image holds and that packages are made from.
-dist: clean-dist
+dist:
 	$(CARGO) build --release --locked
+	rm -rf $(DIST)
 	install -D -m 0755 $(TARGET)/release/respgate $(DIST)/usr/local/bin/respgate
 	install -D -m 0644 LICENSE $(DIST)/usr/share/doc/respgate/LICENSE
 	install -D -m 0644 README.md $(DIST)/usr/share/doc/respgate/README.md
 	install -d $(DIST)/etc/respgate
 	cd config && find . -type f ! -name '*.key' -exec install -D -m 0644 {} '$(abspath $(DIST))/etc/respgate/{}' ';'
-
-clean-dist:
-	rm -rf $(DIST)

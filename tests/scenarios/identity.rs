@@ -40,7 +40,7 @@ fn unknown_identity_that_speaks_first_gets_the_same() {
 fn first_matching_rule_wins() {
     let identities = r#"
 [[identity]]
-match = { cn = "cart", from = ["127.0.0.2"] }
+match = { cn = "cart", from = ["127.0.0.2/32"] }
 user = "search"
 auth = "certificate"
 
@@ -108,7 +108,7 @@ fn user_that_is_off_is_nobody() {
 fn address_alone_is_proof_where_the_rule_says_so() {
     let identities = r#"
 [[identity]]
-match = { from = ["127.0.0.1"] }
+match = { from = ["127.0.0.1/32"] }
 user = "cart"
 auth = "address"
 "#;

@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    clippy::disallowed_types,
     missing_docs,
     unreachable_pub,
     reason = "a test fails by panicking, and its parts are documented where they surprise"

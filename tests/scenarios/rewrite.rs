@@ -146,7 +146,7 @@ fn substitute_with_arguments_applies_to_the_bare_command() {
     monitor.call(&["MONITOR"]);
     assert_eq!(client.call(&["FLUSHALL"]), Reply::Simple("OK".into()));
     loop {
-        let line = monitor.read_reply().text();
+        let line = monitor.read_reply().text().to_uppercase();
         if line.contains("\"FLUSHALL\"") {
             assert!(line.contains("\"ASYNC\""), "{line}");
             break;

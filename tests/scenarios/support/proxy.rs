@@ -188,6 +188,14 @@ impl Builder {
         for line in &self.listener {
             text.push_str(&format!("{line}\n"));
         }
+        if !self
+            .listener
+            .iter()
+            .any(|line| line.starts_with("max_connections ="))
+        {
+            // The default is more than a usual limit of open files allows.
+            text.push_str("max_connections = 400\n");
+        }
         if let Some(lines) = &self.tls {
             text.push_str("\n[listener.tls]\n");
             text.push_str(&self.certificate_lines());
@@ -197,7 +205,7 @@ impl Builder {
         }
         for (name, port, lines) in &self.others {
             text.push_str(&format!(
-                "\n[[listener]]\nname = \"{name}\"\nbind = [\"127.0.0.1:{port}\"]\n{lines}\n"
+                "\n[[listener]]\nname = \"{name}\"\nbind = [\"127.0.0.1:{port}\"]\nmax_connections = 100\n{lines}\n"
             ));
             text.push_str(&format!(
                 "[listener.tls]\n{}client_auth = \"required\"\n",
