@@ -1,5 +1,8 @@
 # The front doors. Each does its own set-up on a fresh machine.
 
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
 CARGO ?= cargo
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -8,6 +11,9 @@ export RESPGATE_SERVERS
 
 FETCH := $(PYTHON) tests/servers/fetch.py
 DIST := $(TARGET)/dist
+# One line over all test programs.
+SUMMARY := awk '/^test result:/ { p += $$4; f += $$6; s += $$8 } \
+	END { printf "%d passed, %d failed, %d skipped\n", p, f, s }' $(TARGET)/test.log
 DENY_VERSION := 0.20.2
 
 .PHONY: help demo test bench lint deny dist
@@ -27,10 +33,11 @@ demo:
 
 test:
 	@$(FETCH)
-	$(CARGO) test --locked --no-fail-fast
+	@mkdir -p $(TARGET)
+	$(CARGO) test --locked --no-fail-fast 2>&1 | tee $(TARGET)/test.log || { $(SUMMARY); exit 1; }
 	@$(MAKE) --no-print-directory dist
 	@tests/dist.sh $(DIST)
-	@echo 'make test: passed'
+	@$(SUMMARY)
 
 bench:
 	$(CARGO) bench --locked
@@ -44,8 +51,7 @@ lint: deny
 # Advisories come from a database that must be downloaded; without it the rest is still checked.
 deny:
 ifneq ($(DENY),0)
-	@set -e; \
-	tools="$(abspath $(TARGET))/tools"; PATH="$$tools/bin:$$PATH"; export PATH; \
+	@tools="$(abspath $(TARGET))/tools"; PATH="$$tools/bin:$$PATH"; export PATH; \
 	if ! cargo-deny --version >/dev/null 2>&1; then \
 		echo 'lint: installing cargo-deny into $(TARGET)/tools'; \
 		$(CARGO) install --quiet --locked --version $(DENY_VERSION) --root "$$tools" cargo-deny \

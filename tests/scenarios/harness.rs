@@ -57,3 +57,13 @@ fn client_reads_every_kind_of_reply() {
     client.expect("\r\n+OK\r\n");
     client.expect_close();
 }
+
+/// What the scenarios about hidden commands compare with.
+#[test]
+fn servers_can_hide_a_command_themselves() {
+    for version in ALL {
+        let server = RedisServer::start(version, &["--rename-command", "FLUSHALL", ""]);
+        let own = server.direct().call(&["FLUSHALL", "a"]);
+        assert_eq!(own.error(), version.unknown_command("FLUSHALL", &["a"]));
+    }
+}

@@ -234,3 +234,16 @@ fn databases_are_a_sessions_own() {
     one.expect("+OK\r\n+OK\r\n-ERR DB index is out of range\r\n$1\r\na\r\n");
     assert_eq!(two.call(&["GET", "cart:1"]), Reply::Nil);
 }
+
+#[test]
+fn select_inside_a_transaction_takes_effect_when_it_runs() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        let mut client = proxy.client("cart");
+        client.send("SET cart:1 zero\r\nMULTI\r\nSELECT 3\r\nDISCARD\r\nGET cart:1\r\n");
+        client.expect("+OK\r\n+OK\r\n+QUEUED\r\n+OK\r\n$4\r\nzero\r\n");
+        client.send("MULTI\r\nSELECT 3\r\nSET cart:1 three\r\nEXEC\r\nGET cart:1\r\n");
+        client.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n$5\r\nthree\r\n");
+    }
+}
