@@ -17,8 +17,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod command;
 pub mod config;
+pub mod demo;
 pub mod identity;
 pub mod net;
 pub mod policy;

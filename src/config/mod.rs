@@ -23,6 +23,6 @@ mod types;
 mod upstream;
 
 pub use environment::environment;
-pub use load::{Loaded, load};
+pub use load::{LoadError, Loaded, load};
 pub use problem::{Problem, Problems};
 pub use types::*;

@@ -111,7 +111,7 @@ fn a_short_file_has_the_documented_defaults() {
         ["127.0.0.0/8", "::1/128"]
     );
     assert!(listener.deny.is_empty());
-    assert_eq!(listener.max_connections, 10_000);
+    assert_eq!(listener.max_connections, None);
     assert_eq!(listener.max_connections_per_ip, 1_000);
     assert_eq!(listener.handshake_timeout, Duration::from_secs(5));
     assert_eq!(listener.auth_timeout, Duration::from_secs(10));

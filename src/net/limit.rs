@@ -84,31 +84,27 @@ impl Drop for AddressPermit {
     }
 }
 
-/// Raises the soft limit of open files so that `connections` fit, each with its upstream.
+/// How many connections the hard limit of open files leaves room for, each with its upstream.
+pub fn most_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(SPARE_FILES) / 2).unwrap_or(usize::MAX)
+}
+
+/// Raises the soft limit of open files so that `connections` fit.
 ///
 /// # Errors
-/// What is needed and what is allowed, if the hard limit is too low.
-pub fn raise_file_limit(connections: usize) -> Result<(), String> {
+/// The system refuses: more than [`most_connections`].
+pub fn raise_file_limit(connections: usize) -> io::Result<()> {
     let needed = (connections as u64)
         .saturating_mul(2)
         .saturating_add(SPARE_FILES);
     let limit = getrlimit(Resource::Nofile);
-    if limit.maximum.is_some_and(|maximum| maximum < needed) {
-        return Err(format!(
-            "{connections} connections need {needed} open files (two each, and {SPARE_FILES} to \
-             spare), and the hard limit (RLIMIT_NOFILE) is {}: lower max_connections or raise the \
-             limit",
-            limit.maximum.unwrap_or_default(),
-        ));
-    }
     if limit.current.is_some_and(|current| current < needed) {
         let raised = Rlimit {
             current: Some(needed),
             maximum: limit.maximum,
         };
-        setrlimit(Resource::Nofile, raised)
-            .map_err(|error| io::Error::from(error).to_string())
-            .map_err(|error| format!("can't raise RLIMIT_NOFILE to {needed}: {error}"))?;
+        setrlimit(Resource::Nofile, raised)?;
     }
     Ok(())
 }

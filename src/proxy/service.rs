@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config::{self, Bind};
+use crate::config;
 use crate::identity;
 use crate::net::{self, ConnectionLimit, PerAddress, Sources};
 use crate::session::{Facts, Rules};
@@ -39,6 +39,8 @@ pub struct ListenerParts {
     pub settings: config::Listener,
     /// `None`: plaintext.
     pub tls: Option<ServerTls>,
+    /// Connections at once, all sources together.
+    pub max_connections: usize,
 }
 
 /// A listener at work.
@@ -118,15 +120,21 @@ impl Service {
     ) -> Arc<Self> {
         let listeners = listeners
             .into_iter()
-            .map(|ListenerParts { settings, tls }| {
-                Arc::new(Listening {
-                    sources: Sources::new(settings.allow.clone(), settings.deny.clone()),
-                    connections: ConnectionLimit::new(settings.max_connections),
-                    per_address: PerAddress::new(settings.max_connections_per_ip),
-                    settings,
-                    tls,
-                })
-            })
+            .map(
+                |ListenerParts {
+                     settings,
+                     tls,
+                     max_connections,
+                 }| {
+                    Arc::new(Listening {
+                        sources: Sources::new(settings.allow.clone(), settings.deny.clone()),
+                        connections: ConnectionLimit::new(max_connections),
+                        per_address: PerAddress::new(settings.max_connections_per_ip),
+                        settings,
+                        tls,
+                    })
+                },
+            )
             .collect();
         let upstreams = upstreams
             .into_iter()
@@ -165,7 +173,7 @@ impl Service {
                     Ok(listener) => bound.push((Arc::clone(listening), listener)),
                     Err(source) => errors.push(StartError::Bind {
                         listener: listening.settings.name.clone(),
-                        bind: show(bind),
+                        bind: bind.to_string(),
                         source,
                     }),
                 }
@@ -211,13 +219,6 @@ impl Service {
             // The sender lives as long as the service, and sessions hold that.
             let _ = drain.wait_for(|draining| *draining).await;
         }
-    }
-}
-
-fn show(bind: &Bind) -> String {
-    match bind {
-        Bind::Tcp(address) => address.to_string(),
-        Bind::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 

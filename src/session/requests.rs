@@ -432,7 +432,11 @@ fn refuse(
 }
 
 /// The command that was judged, and its name as the client has it, with the subcommand.
-fn name_of(entry: Option<&Entry>, args: &Args<'_>, rules: &Rules) -> (Option<CommandId>, String) {
+pub(super) fn name_of(
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    rules: &Rules,
+) -> (Option<CommandId>, String) {
     let Some(entry) = entry else {
         return (None, String::from_utf8_lossy(args.name()).into_owned());
     };

@@ -54,7 +54,10 @@ min_version = "1.3"
     assert_eq!(listener.allow.len(), 2);
     assert_eq!(listener.deny.len(), 1);
     assert_eq!(
-        (listener.max_connections, listener.max_connections_per_ip),
+        (
+            listener.max_connections.unwrap(),
+            listener.max_connections_per_ip
+        ),
         (5, 2)
     );
     assert_eq!(listener.handshake_timeout.as_secs(), 1);
