@@ -21,7 +21,7 @@ pub enum UpstreamError {
     #[error("the upstream did not answer in time")]
     Timeout,
     /// It refuses our own AUTH.
-    #[error("the upstream refuses our credential: {0}")]
+    #[error("the upstream refuses our AUTH: {0}")]
     Credential(String),
     /// It says something that no Redis says here.
     #[error("unexpected answer of the upstream: {0}")]
@@ -66,6 +66,17 @@ pub(super) async fn within<T>(
         .map_err(|_| UpstreamError::Timeout)?
 }
 
+/// An error that answers AUTH, fit for the log: a server that has no AUTH (renamed there) repeats
+/// its arguments.
+fn shown_error(error: &str, password: &str) -> String {
+    let text = error.split(", with args").next().unwrap_or_default();
+    if text.contains(password) {
+        "an error that repeats the password".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
 // === impl Dialogue ===
 
 impl Dialogue {
@@ -80,8 +91,12 @@ impl Dialogue {
         };
         match answer {
             Reply::Status(status) if &status[..] == b"OK" => Ok(()),
-            Reply::Error(error) => Err(UpstreamError::Credential(error)),
-            other => Err(UpstreamError::Answer(format!("{other:?} to AUTH"))),
+            Reply::Error(error) => Err(UpstreamError::Credential(shown_error(
+                &error,
+                password.expose(),
+            ))),
+            // Not shown: what answers so may be anything, and may repeat what it was sent.
+            _ => Err(UpstreamError::Answer("no status to AUTH".to_owned())),
         }
     }
 

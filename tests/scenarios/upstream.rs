@@ -92,6 +92,39 @@ fn wrong_upstream_password_is_our_fault_and_not_shown() {
 }
 
 #[test]
+fn server_that_repeats_what_it_was_sent_does_not_put_our_password_into_the_log() {
+    // Where AUTH is renamed, the server's unknown-command error has the arguments in it.
+    let renamed = RedisServer::start(Version::V5_0_6, &["--rename-command", "AUTH", "login"]);
+    let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = echo.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in echo.incoming().flatten() {
+            let mut reader = stream.try_clone().unwrap();
+            let mut writer = stream;
+            std::thread::spawn(move || std::io::copy(&mut reader, &mut writer));
+        }
+    });
+    let file = password_file("upstream-secret\n");
+    for address in [renamed.upstream_address(), address.to_string()] {
+        let proxy = Proxy::builder()
+            .upstream_named(
+                "main",
+                &format!(
+                    "address = \"{address}\"\npassword_file = \"{}\"",
+                    file.path().display()
+                ),
+            )
+            .ready_when_listening()
+            .allow_error("")
+            .start();
+        eventually("the log names the upstream", || {
+            proxy.log_text().contains("the upstream is not there")
+        });
+        assert!(!proxy.log_text().contains("upstream-secret"));
+    }
+}
+
+#[test]
 fn upstream_may_be_a_unix_socket() {
     for version in LEGACY_AND_CURRENT {
         let server = RedisServer::start_unix(version, &[]);
