@@ -64,7 +64,9 @@ pub(super) struct Relay<'a> {
 struct Deadlines {
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
-    login: Instant,
+    /// Set while the client is nobody and is owed nothing.
+    login: Option<Instant>,
+    auth_timeout: Duration,
     idle: Option<(Instant, Duration)>,
     /// Something happened since the idle deadline was set.
     active: bool,
@@ -114,7 +116,8 @@ impl<'a> Relay<'a> {
             deadlines: Deadlines {
                 timer: Box::pin(sleep_until(now)),
                 armed: None,
-                login: now + settings.auth_timeout,
+                login: None,
+                auth_timeout: settings.auth_timeout,
                 idle: settings.idle_timeout.map(|idle| (now + idle, idle)),
                 active: false,
                 stalled: None,
@@ -290,8 +293,14 @@ impl<'a> Relay<'a> {
         if self.client_closed && self.deadlines.closing.is_none() {
             self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
         }
+        if self.session.is_authenticated() || !self.session.is_settled() {
+            // RESET may end a login: then the client has all of the time again.
+            self.deadlines.login = None;
+        } else if self.deadlines.login.is_none() {
+            self.deadlines.login = Some(Instant::now() + self.deadlines.auth_timeout);
+        }
         loop {
-            let login = (!self.session.is_authenticated()).then_some(self.deadlines.login);
+            let login = self.deadlines.login;
             let blocked = self.client_closed && self.session.is_blocked();
             let closing = self.deadlines.closing.map(|closing| {
                 if blocked {

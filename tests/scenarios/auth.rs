@@ -300,6 +300,29 @@ fn credentials_of_clients_never_go_upstream() {
 }
 
 #[test]
+fn reset_gives_the_whole_time_to_log_in_again() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(PASSWORD)
+        .listener("auth_timeout = \"2s\"")
+        .start();
+    let mut client = proxy.client("cart");
+    client.send("AUTH cart-secret\r\nPING\r\n");
+    client.expect("+OK\r\n+PONG\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(2200));
+    client.send("RESET\r\n");
+    client.expect("+RESET\r\n");
+    client.send("AUTH cart-secret\r\nPING\r\n");
+    client.expect("+OK\r\n+PONG\r\n");
+    // What is owed before RESET is waited for, however long it takes.
+    client.send("BLPOP cart:q 3\r\nRESET\r\n");
+    client.expect("*-1\r\n+RESET\r\n");
+    // And who then stays silent is dropped.
+    client.expect_close();
+}
+
+#[test]
 fn who_does_not_log_in_in_time_is_dropped() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::builder()
