@@ -51,6 +51,10 @@ const STREAM_AT: usize = 16 * 1024;
 /// refusals of a pipeline of 100,000 commands.
 const MAX_HELD: usize = 16 * 1024 * 1024;
 
+/// The same before AUTH, where a client needs no long pipelines, and a crowd that never logs in must
+/// not cost much.
+const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
+
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
 const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
@@ -109,7 +113,12 @@ impl Session {
             Phase::Detached => !self.is_authenticated(),
             Phase::Resetting | Phase::Ended => false,
         };
-        phase && self.slots.held() + down.waiting() < MAX_HELD
+        let most = if self.is_authenticated() {
+            MAX_HELD
+        } else {
+            MAX_HELD_UNAUTHENTICATED
+        };
+        phase && self.slots.held() + down.waiting() < most
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.

@@ -394,6 +394,17 @@ fn reset_waits_for_what_is_owed_and_wants_a_fresh_upstream() {
 }
 
 #[test]
+fn who_has_not_logged_in_may_leave_little_unread() {
+    let mut it = Harness::new(Who::Chosen, AuthKind::Password, rules(&[], &[]));
+    it.up
+        .input()
+        .extend_from_slice(&encode("GET x").repeat(100_000));
+    it.run();
+    assert!(it.down.waiting() < 65 * 1024, "{}", it.down.waiting());
+    assert!(!it.session.takes_requests(&it.down));
+}
+
+#[test]
 fn renamed_and_substituted_commands_are_judged_as_what_runs() {
     let names = rules(
         &[("config", "CONFIG_b840"), ("flushdb", "")],
