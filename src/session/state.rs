@@ -59,6 +59,9 @@ pub(super) enum Phase {
 
 // === impl Session ===
 
+/// The answer to RESET.
+pub(super) const RESET: &[u8] = b"+RESET\r\n";
+
 impl Session {
     /// A session of a client that is who `login` says. `id` is unique in the process.
     pub fn new(id: u64, login: Login, rules: &Rules) -> Self {
@@ -121,6 +124,10 @@ impl Session {
     }
 
     /// Whether no more requests are taken.
+        if self.phase == Phase::Resetting {
+            // It is owed, though there will be no fresh upstream any more.
+            self.slots.push_local(RESET);
+        }
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }

@@ -394,6 +394,17 @@ fn reset_waits_for_what_is_owed_and_wants_a_fresh_upstream() {
 }
 
 #[test]
+fn an_end_before_a_reset_is_done_leaves_its_answer_owed() {
+    let mut it = Harness::cart();
+    it.commands(&["GET cart:1", "RESET"]);
+    it.session.end();
+    assert!(!it.session.is_settled());
+    assert_eq!(it.upstream("$-1\r\n"), "$-1\r\n+RESET\r\n");
+    assert!(it.session.is_settled());
+    assert!(!it.session.wants_upstream());
+}
+
+#[test]
 fn who_has_not_logged_in_may_leave_little_unread() {
     let mut it = Harness::new(Who::Chosen, AuthKind::Password, rules(&[], &[]));
     it.up
