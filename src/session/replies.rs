@@ -42,8 +42,11 @@ impl Session {
             if down.unscanned().is_empty() {
                 break;
             }
-            let Some(slot) = self.slots.front() else {
-                return Err(Desync::Unowed);
+            let slot = match self.slots.front() {
+                Some(slot) => slot,
+                // A server that is full, or in protected mode, says so unasked and hangs up.
+                None if self.fresh && self.is_refusal(down.unscanned()) => Slot::Upstream(1),
+                None => return Err(Desync::Unowed),
             };
             if self.replies.at_start() {
                 match slot {
@@ -66,7 +69,10 @@ impl Session {
                 down.forward(step.consumed);
             }
             match step.done {
-                Some(ReplyKind::Answer) => self.slots.pop(down.staging()),
+                Some(ReplyKind::Answer) => {
+                    self.fresh = false;
+                    self.slots.pop(down.staging());
+                }
                 Some(ReplyKind::Push) => return Err(Desync::Push),
                 None => break,
             }
@@ -77,6 +83,11 @@ impl Session {
             down.inject(RESET);
         }
         Ok(())
+    }
+
+    /// Whether an error begins here, or goes on.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        !self.replies.at_start() || bytes.first() == Some(&b'-')
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Session {
     pub(super) slots: Slots,
     pub(super) flow: Flow,
     pub(super) phase: Phase,
+    /// The upstream connection has said nothing yet.
+    pub(super) fresh: bool,
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
     /// Bytes of the current request at which its verdict is asked for again.
@@ -57,10 +59,10 @@ pub(super) enum Phase {
     Ended,
 }
 
-// === impl Session ===
-
 /// The answer to RESET.
 pub(super) const RESET: &[u8] = b"+RESET\r\n";
+
+// === impl Session ===
 
 impl Session {
     /// A session of a client that is who `login` says. `id` is unique in the process.
@@ -73,6 +75,7 @@ impl Session {
             slots: Slots::default(),
             flow: Flow::Requests,
             phase: Phase::Detached,
+            fresh: false,
             in_multi: false,
             inspect_at: 0,
             name: None,
@@ -107,6 +110,7 @@ impl Session {
     pub fn attach(&mut self, up: &mut Pipe) {
         debug_assert!(self.slots.is_empty());
         self.phase = Phase::Attached;
+        self.fresh = true;
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
             self.send_name(&name, up);
@@ -120,14 +124,14 @@ impl Session {
             self.slots.cancel_last();
             self.flow = Flow::Requests;
         }
-        self.phase = Phase::Ended;
-    }
-
-    /// Whether no more requests are taken.
         if self.phase == Phase::Resetting {
             // It is owed, though there will be no fresh upstream any more.
             self.slots.push_local(RESET);
         }
+        self.phase = Phase::Ended;
+    }
+
+    /// Whether no more requests are taken.
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }

@@ -416,6 +416,19 @@ fn who_has_not_logged_in_may_leave_little_unread() {
 }
 
 #[test]
+fn a_server_that_refuses_the_connection_is_passed_on_as_it_speaks() {
+    let mut it = Harness::cart();
+    let refusal = "-ERR max number of clients reached\r\n";
+    for piece in refusal.as_bytes().chunks(7) {
+        it.down.input().extend_from_slice(piece);
+        it.session.answer(&mut it.down).unwrap();
+    }
+    assert_eq!(drain(&mut it.down), refusal);
+    it.down.input().extend_from_slice(refusal.as_bytes());
+    assert_eq!(it.session.answer(&mut it.down), Err(Desync::Unowed));
+}
+
+#[test]
 fn renamed_and_substituted_commands_are_judged_as_what_runs() {
     let names = rules(
         &[("config", "CONFIG_b840"), ("flushdb", "")],

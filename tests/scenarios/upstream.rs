@@ -1,5 +1,6 @@
 //! The Redis behind the proxy: its password, its socket, its death.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::redis::LEGACY_AND_CURRENT;
@@ -122,6 +123,26 @@ fn server_that_repeats_what_it_was_sent_does_not_put_our_password_into_the_log()
         });
         assert!(!proxy.log_text().contains("upstream-secret"));
     }
+}
+
+#[test]
+fn full_server_tells_a_silent_client_so_as_it_would_without_a_proxy() {
+    let server = RedisServer::start(Version::V5_0_6, &["--maxclients", "20"]);
+    let proxy = Proxy::start(&server);
+    let mut all = Vec::new();
+    // The place of a connection that ends meanwhile is taken too.
+    eventually("a client that says nothing is told", || {
+        all.extend((0..20).map(|_| TcpStream::connect(server.address())));
+        let mut client = proxy.client("cart");
+        client.set_patience(Duration::from_millis(200));
+        client.try_read_reply() == Ok(Reply::Error("ERR max number of clients reached".into())) && {
+            client.expect_close();
+            true
+        }
+    });
+    drop(all);
+    // No reply was out of step: nothing is logged as an error.
+    eventually("there is room again", || served(&proxy, "cart"));
 }
 
 #[test]
