@@ -27,7 +27,8 @@ pub(super) struct Auditor<'a> {
 const MAX_KEY: usize = 256;
 
 /// The longest name of an unknown command that is written. Longer ones, and those with other bytes
-/// than names have, may be anything: a value, a password.
+/// than names have, may be anything: a value, a password. Before AUTH even a short one may be: the
+/// password of somebody who forgot to write AUTH before it.
 const MAX_NAME: usize = 32;
 
 // === impl Peer ===
@@ -127,7 +128,9 @@ fn shown_name(refused: &Refused<'_>) -> Option<String> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:|-".contains(byte);
     if name.is_empty() {
         None
-    } else if refused.id.is_some() || (name.len() <= MAX_NAME && name.iter().all(is_name)) {
+    } else if refused.id.is_some()
+        || (refused.user.is_some() && name.len() <= MAX_NAME && name.iter().all(is_name))
+    {
         Some(String::from_utf8_lossy(name).into_owned())
     } else {
         Some("(not a command name)".to_owned())
