@@ -1,11 +1,13 @@
 //! Listening sockets, and an accept loop that survives everything.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +22,15 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix socket; its file is removed when the listener is dropped.
     Unix(UnixListener, SocketFile),
+}
+
+/// The bound sockets of one listener, which share its places: one taker for all of them, because
+/// one a socket would hold back a place each while it waits.
+#[derive(Debug)]
+pub struct Listeners {
+    all: Vec<Listener>,
+    /// The one that is asked first: behind the one that was served last.
+    next: usize,
 }
 
 /// The file of a listening unix socket.
@@ -98,21 +109,44 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 // === impl Listener ===
 
 impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        Poll::Ready(match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
+                Ok(Accepted::Tcp(stream.into_std()?, peer))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                Ok(Accepted::Unix(stream.into_std()?))
+            }
+        })
+    }
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    /// Takes connections of all of these, in turn.
+    pub fn new(all: Vec<Listener>) -> Self {
+        Self { all, next: 0 }
+    }
+
     /// The next connection.
     ///
     /// # Errors
     /// None of them is fatal: wait by [`Backoff`] and go on.
-    pub async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream.into_std()?, peer))
+    pub async fn accept(&mut self) -> io::Result<Accepted> {
+        poll_fn(|cx| {
+            for step in 0..self.all.len() {
+                let index = (self.next + step) % self.all.len();
+                if let Poll::Ready(accepted) = self.all[index].poll_accept(cx) {
+                    self.next = index + 1;
+                    return Poll::Ready(accepted);
+                }
             }
-            Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Accepted::Unix(stream.into_std()?))
-            }
-        }
+            Poll::Pending
+        })
+        .await
     }
 }
 

@@ -7,7 +7,7 @@ mod limit;
 mod source;
 mod stream;
 
-pub use accept::{Accepted, Backoff, Listener, listen};
+pub use accept::{Accepted, Backoff, Listener, Listeners, listen};
 pub use limit::{AddressPermit, ConnectionLimit, PerAddress, most_connections, raise_file_limit};
 pub use source::{Sources, effective};
 pub use stream::{Stream, connect};

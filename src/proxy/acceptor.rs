@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::net::{Accepted, AddressPermit, Backoff, Listener};
+use crate::net::{Accepted, AddressPermit, Backoff, Listeners};
 use crate::telemetry::Event;
 
 use super::service::{Listening, Service};
@@ -26,7 +26,7 @@ pub(super) struct Arrival {
 pub(super) async fn accept_all(
     service: Arc<Service>,
     listening: Arc<Listening>,
-    listener: Listener,
+    mut listeners: Listeners,
     dealer: Dealer,
 ) {
     let name = &*listening.settings.name;
@@ -36,7 +36,7 @@ pub(super) async fn accept_all(
         let Some(permit) = listening.connections.acquire().await else {
             return;
         };
-        let socket = match listener.accept().await {
+        let socket = match listeners.accept().await {
             Ok(socket) => socket,
             Err(error) => {
                 let wait = backoff.fail();

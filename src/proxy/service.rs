@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config;
 use crate::identity;
-use crate::net::{self, ConnectionLimit, PerAddress, Sources};
+use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
 use crate::session::{Facts, Rules};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
@@ -168,9 +168,10 @@ impl Service {
         let mut bound = Vec::new();
         let mut errors = Vec::new();
         for listening in &self.listeners {
+            let mut sockets = Vec::new();
             for bind in &listening.settings.bind {
                 match net::listen(bind) {
-                    Ok(listener) => bound.push((Arc::clone(listening), listener)),
+                    Ok(listener) => sockets.push(listener),
                     Err(source) => errors.push(StartError::Bind {
                         listener: listening.settings.name.clone(),
                         bind: bind.to_string(),
@@ -178,6 +179,7 @@ impl Service {
                     }),
                 }
             }
+            bound.push((Arc::clone(listening), Listeners::new(sockets)));
         }
         let workers = match Workers::start(&self, workers) {
             Ok(workers) if errors.is_empty() => workers,
@@ -192,9 +194,9 @@ impl Service {
         }
         let acceptors = bound
             .into_iter()
-            .map(|(listening, listener)| {
+            .map(|(listening, listeners)| {
                 let accepting =
-                    acceptor::accept_all(Arc::clone(&self), listening, listener, workers.dealer());
+                    acceptor::accept_all(Arc::clone(&self), listening, listeners, workers.dealer());
                 tokio::spawn(accepting)
             })
             .collect();

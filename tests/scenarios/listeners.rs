@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
 
-use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually};
+use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port};
 
 fn served(proxy: &Proxy) -> bool {
     proxy.try_client(Some("cart")).is_ok_and(|mut client| {
@@ -35,6 +35,24 @@ fn connections_over_the_limit_are_closed_and_the_others_live() {
     }
     clients.pop();
     eventually("there is room again", || served(&proxy));
+}
+
+#[test]
+fn addresses_of_a_listener_share_its_places_to_the_last() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let other = free_port();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .listener("max_connections = 1")
+        .also_bind(&format!("127.0.0.1:{other}"))
+        .start();
+    // Each in turn, and one more than once: wherever the one place is asked for, it is to be had.
+    for port in [other, other, proxy.port(), proxy.port(), other] {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let config = proxy.certs().client_config(Some("cart"));
+        let mut client = TestClient::tls(address, config).unwrap();
+        assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
+    }
 }
 
 #[test]
