@@ -333,7 +333,9 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         mut listeners,
         mut warnings,
     } = prepared;
-    start_log(&config.log);
+    let start = |error: String| AppError::Start(vec![error]);
+    // Declared first, so that it is the last to end.
+    let _log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
     let lowered = fit_connections(&mut listeners).map_err(|reason| {
         AppError::Configuration(vec![format!("{}: {reason}", config.path.display())])
     })?;
@@ -341,7 +343,6 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let start = |error: String| AppError::Start(vec![error]);
     let audit = match config.audit.decisions {
         AuditDecisions::None => Audit::none(),
         AuditDecisions::Deny => {

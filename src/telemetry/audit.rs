@@ -1,30 +1,20 @@
 //! The audit: one JSON line a refusal.
 //!
-//! Lines go through a bounded queue to a thread of their own, so a slow disk or a full pipe never
-//! holds up a request. What doesn't fit is counted, and the count is written when there is room.
+//! Lines are written by a thread of their own, so a slow disk or a full pipe never holds up a request.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Lines that may wait for the writer: about 4 MB, and some seconds of a pipe that nobody reads.
-const QUEUE: usize = 8192;
+use super::lines::{self, Troubles, Writer};
 
-/// Where refusals are written.
+/// Where refusals are written. When it is dropped, what waits is still written.
 #[derive(Debug)]
-pub struct Audit {
-    sender: Option<SyncSender<Vec<u8>>>,
-    dropped: Arc<AtomicU64>,
-    writer: Option<JoinHandle<()>>,
-}
+pub struct Audit(Option<Writer>);
 
 /// The file can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +70,7 @@ struct Line<'a> {
 impl Audit {
     /// An audit that nobody keeps.
     pub fn none() -> Self {
-        Self {
-            sender: None,
-            dropped: Arc::default(),
-            writer: None,
-        }
+        Self(None)
     }
 
     /// Writes to a file, appending; or to stdout.
@@ -92,33 +78,25 @@ impl Audit {
     /// # Errors
     /// The file can't be opened for appending.
     pub fn open(path: Option<&Path>) -> Result<Self, AuditError> {
+        let failed = |source| AuditError {
+            path: path.unwrap_or(Path::new("-")).to_owned(),
+            source,
+        };
         let sink: Box<dyn Write + Send> = match path {
             None => Box::new(io::stdout()),
-            Some(path) => Box::new(open_file(path).map_err(|source| AuditError {
-                path: path.to_owned(),
-                source,
-            })?),
+            Some(path) => Box::new(open_file(path).map_err(failed)?),
         };
-        let (sender, receiver) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&dropped);
-        let writer = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || write_lines(&receiver, sink, &counted))
-            .map_err(|source| AuditError {
-                path: PathBuf::from("-"),
-                source,
-            })?;
-        Ok(Self {
-            sender: Some(sender),
-            dropped,
-            writer: Some(writer),
-        })
+        let troubles = Troubles {
+            dropped: |count| format!("{{\"event\":\"audit_dropped\",\"count\":{count}}}\n"),
+            failed: |error| tracing::error!(%error, "the audit can't be written; its lines are lost"),
+        };
+        let writer = lines::start("audit", sink, troubles).map_err(failed)?;
+        Ok(Self(Some(writer)))
     }
 
-    /// Writes an event, or counts it as dropped if the queue is full. Never waits.
+    /// Writes an event, or counts it as dropped where too much waits. Never waits itself.
     pub fn write(&self, event: &Event<'_>) {
-        let Some(sender) = &self.sender else {
+        let Some(writer) = &self.0 else {
             return;
         };
         let time = OffsetDateTime::now_utc()
@@ -129,18 +107,7 @@ impl Audit {
             return;
         };
         line.push(b'\n');
-        if sender.try_send(line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Writes what is queued, and ends.
-    pub fn close(&mut self) {
-        self.sender = None;
-        if let Some(writer) = self.writer.take() {
-            // It ends when the queue is empty; a panic in it was reported by its thread.
-            let _ = writer.join();
-        }
+        writer.lines().put(line);
     }
 }
 
@@ -152,32 +119,6 @@ fn open_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-fn write_lines(receiver: &Receiver<Vec<u8>>, mut sink: Box<dyn Write + Send>, dropped: &AtomicU64) {
-    let mut failing = false;
-    while let Ok(line) = receiver.recv() {
-        let mut batch = line;
-        while batch.len() < 64 * 1024 {
-            match receiver.try_recv() {
-                Ok(line) => batch.extend_from_slice(&line),
-                Err(_) => break,
-            }
-        }
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let line = format!("{{\"event\":\"audit_dropped\",\"count\":{lost}}}\n");
-            batch.extend_from_slice(line.as_bytes());
-        }
-        match sink.write_all(&batch).and_then(|()| sink.flush()) {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
-                tracing::error!(%error, "the audit can't be written; its lines are lost");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +127,7 @@ mod tests {
     fn events_become_lines_of_json() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let mut audit = Audit::open(Some(&path)).unwrap();
+        let audit = Audit::open(Some(&path)).unwrap();
         for user in ["cart", "ops"] {
             let event = Event {
                 event: "refused",
@@ -197,7 +138,7 @@ mod tests {
             };
             audit.write(&event);
         }
-        audit.close();
+        drop(audit);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()

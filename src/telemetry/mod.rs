@@ -3,7 +3,8 @@
 //! Never a password, never a value. Knows no session and no policy: it is given fields.
 
 mod audit;
+mod lines;
 mod log;
 
 pub use audit::{Audit, AuditError, Event};
-pub use log::start_log;
+pub use log::{Log, start_log};

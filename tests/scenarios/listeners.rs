@@ -170,6 +170,82 @@ fn termination_has_a_deadline() {
 }
 
 #[test]
+fn log_that_nobody_reads_holds_up_no_session() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let (log, pipe) = std::io::pipe().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let config = Proxy::builder().upstream(&server).write(dir.path(), port);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_respgate"))
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .stdout(std::process::Stdio::null())
+        .stderr(pipe)
+        .spawn()
+        .unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let certs = crate::support::Certs::shared();
+    let client = || TestClient::tls(address, certs.client_config(Some("cart")));
+    let served = || {
+        client().is_ok_and(|mut client| {
+            client.try_send(b"PING\r\n").is_ok() && client.try_read_reply().is_ok()
+        })
+    };
+    eventually("the proxy serves", served);
+    // Each leaves a line; a pipe holds 64 KB.
+    for _ in 0..1000 {
+        let mut nobody = TestClient::tcp(address).unwrap();
+        nobody.send("no TLS at all\r\n\r\n");
+        nobody.read_to_close();
+    }
+    assert!(served());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(log);
+}
+
+#[test]
+fn audit_that_is_read_late_is_whole_all_the_same() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("audit");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Open in both directions: the proxy's end opens at once, and nobody reads yet.
+    let mut reader = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&fifo)
+        .unwrap();
+    let mut proxy = Proxy::builder()
+        .upstream(&server)
+        .section(&format!("[audit]\npath = \"{}\"", fifo.display()))
+        .start();
+    let mut client = proxy.client("cart");
+    client.send(crate::support::command(&["FLUSHALL"]).repeat(3000));
+    for _ in 0..3000 {
+        assert!(client.read_reply().is_error());
+    }
+    let reading = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        let (mut text, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+        while text.iter().filter(|&&byte| byte == b'\n').count() < 3000 {
+            let read = std::io::Read::read(&mut reader, &mut piece).unwrap();
+            text.extend_from_slice(&piece[..read]);
+        }
+    });
+    proxy.terminate();
+    eventually("every line is there", || reading.is_finished());
+    reading.join().unwrap();
+}
+
+#[test]
 fn unix_socket_is_a_listener_too() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let dir = tempfile::tempdir().unwrap();
