@@ -121,7 +121,7 @@ impl Stage {
         self.line(&format!(
             "python3 -c 'import redis; r = redis.Redis(host=\"127.0.0.1\", port={port}, ssl=True, \
              ssl_ca_certs=\"{ca}\", ssl_certfile=\"{}\", ssl_keyfile=\"{}\", protocol=2); \
-             r.set(\"cart:1\", \"from Python\"); print(r.get(\"cart:1\")); r.flushall()'",
+             r.set(\"cart:1\", \"from Python\"); print(r.get(\"cart:1\"))'",
             cert("cart.pem"),
             cert("cart.key"),
         ))?;
