@@ -25,8 +25,7 @@ const MAX_STARS: usize = 1000;
 impl Pattern {
     /// Compiles a pattern. Every byte string is one.
     pub fn new(source: &[u8]) -> Self {
-        let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-        let shape = match source.iter().position(special) {
+        let shape = match source.iter().position(is_special) {
             None => Shape::Exact,
             Some(at) if source[at] == b'*' && at + 1 == source.len() => Shape::Prefix,
             Some(_) => Shape::Glob,
@@ -40,6 +39,12 @@ impl Pattern {
     /// The pattern as written.
     pub fn source(&self) -> &[u8] {
         &self.source
+    }
+
+    /// What every name begins with that it matches.
+    pub(super) fn head(&self) -> &[u8] {
+        let end = self.source.iter().position(is_special);
+        &self.source[..end.unwrap_or(self.source.len())]
     }
 
     /// Whether it matches the whole of `name`.
@@ -56,6 +61,10 @@ impl Pattern {
             Shape::Glob => matches_glob(&self.source, name),
         }
     }
+}
+
+fn is_special(byte: &u8) -> bool {
+    matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 
 /// Backtracks to the last star only: an earlier one can't help, since every other element takes

@@ -1,5 +1,7 @@
 //! Rules, files and decisions. The exact agreement with Redis is tested beside real servers.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::command::{Resolved, Table};
 use crate::resp::OwnedArgs;
@@ -291,4 +293,33 @@ fn an_explanation_names_the_rule() {
     assert_eq!(set.offender.as_deref(), Some(&b"cache:1"[..]));
     assert_eq!(set.names, [b"cache:1"]);
     assert_eq!(told("GET other").rule, None);
+}
+
+proptest! {
+    /// A user with many patterns may do what it may do without the index of them.
+    #[test]
+    fn a_compiled_user_may_do_the_same(
+        patterns in proptest::collection::vec(("~|%R~|%W~", "a{0,10}[ab]{0,3}[ab*?\\[\\]\\\\]{0,3}"), 5..30),
+        keys in proptest::collection::vec("a{0,10}[ab]{0,4}", 1..20),
+    ) {
+        let table = Table::builtin();
+        let mut compiled = user("+@all", &table);
+        for (sign, pattern) in patterns.iter().filter(|(_, pattern)| pattern != "*") {
+            compiled.apply(&format!("{sign}{pattern}"), &table).unwrap();
+        }
+        let plain = compiled.clone();
+        compiled.compile();
+        for key in &keys {
+            for words in [["GET", key].as_slice(), &["SET", key, "v"], &["APPEND", key, "v"], &["EXISTS", key]] {
+                let args: OwnedArgs = words.iter().collect();
+                let args = args.as_args();
+                let id = table.find(args.name()).unwrap();
+                prop_assert_eq!(
+                    decide(&compiled, id, &args, &table),
+                    decide(&plain, id, &args, &table),
+                    "{:?}", words
+                );
+            }
+        }
+    }
 }
