@@ -191,6 +191,24 @@ fn a_refusal_keeps_its_place_among_the_replies() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_not_read_for_ever() {
+    let mut nobody = Harness::new(
+        Who::Fixed("cart".into()),
+        AuthKind::Password,
+        rules(&[], &[]),
+    );
+    nobody.client(&encode("GET a").repeat(100_000));
+    assert!(nobody.down.waiting() < 65 * 1024);
+    assert!(!nobody.session.takes_requests(&nobody.down));
+    let mut it = Harness::cart();
+    it.client(&encode("DISCARD").repeat(3_000_000));
+    assert!(
+        !it.session.takes_requests(&it.down),
+        "slots are counted too"
+    );
+}
+
+#[test]
 fn an_allowed_run_passes_in_the_buffer_that_it_came_in() {
     let mut it = Harness::cart();
     let bytes = [encode("GET cart:1"), encode("GET cart:2")].concat();
