@@ -209,6 +209,20 @@ fn a_client_that_takes_nothing_is_not_read_for_ever() {
 }
 
 #[test]
+fn reset_takes_no_argument_and_hello_only_canonical_numbers() {
+    let mut it = Harness::cart();
+    it.commands(&["RESET now", "HELLO 007", "HELLO -0", "HELLO 1"]);
+    let not_integer = "-ERR Protocol version is not an integer or out of range\r\n";
+    assert_eq!(
+        drain(&mut it.down),
+        format!(
+            "-ERR wrong number of arguments for 'reset' command\r\n{not_integer}{not_integer}\
+             -NOPROTO unsupported protocol version\r\n"
+        )
+    );
+}
+
+#[test]
 fn an_allowed_run_passes_in_the_buffer_that_it_came_in() {
     let mut it = Harness::cart();
     let bytes = [encode("GET cart:1"), encode("GET cart:2")].concat();
