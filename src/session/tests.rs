@@ -209,6 +209,15 @@ fn a_client_that_takes_nothing_is_not_read_for_ever() {
 }
 
 #[test]
+fn a_client_that_has_gone_still_gets_its_reset() {
+    let mut it = Harness::cart();
+    it.commands(&["GET cart:1", "RESET"]);
+    it.session.end();
+    assert_eq!(it.upstream("$-1\r\n"), "$-1\r\n+RESET\r\n");
+    assert!(it.session.is_settled());
+}
+
+#[test]
 fn reset_takes_no_argument_and_hello_only_canonical_numbers() {
     let mut it = Harness::cart();
     it.commands(&["RESET now", "HELLO 007", "HELLO -0", "HELLO 1"]);
