@@ -17,11 +17,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod command;
 pub mod config;
+pub mod demo;
 pub mod identity;
+pub mod net;
 pub mod policy;
+pub mod proxy;
 pub mod resp;
 pub mod rewrite;
 pub mod session;
+pub mod telemetry;
 pub mod tls;

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::parse;
 use super::raw::Raw;
 use super::section::{Entry, Section};
-use super::types::{Bind, ClientAuth, Listener, ListenerTls, TlsVersion};
+use super::types::{Bind, ClientAuth, DEFAULT_MAX_CONNECTIONS, Listener, ListenerTls, TlsVersion};
 
 /// What identity rules must know of a listener, and can where it has problems elsewhere.
 pub(super) struct Seen {
@@ -61,7 +61,9 @@ pub(super) fn read(
             "the PROXY protocol header",
         );
         // The bounds leave room for what a process may open; RLIMIT_NOFILE is checked at start.
-        let max_connections = section.integer("max_connections", 1..=10_000_000, 10_000);
+        let spelled_out = section.names().iter().any(|key| key == "max_connections");
+        let default = DEFAULT_MAX_CONNECTIONS as u32;
+        let max_connections = section.integer("max_connections", 1..=10_000_000, default);
         let max_connections_per_ip =
             section.integer("max_connections_per_ip", 1..=10_000_000, 1_000);
         let handshake_timeout = section.duration("handshake_timeout", Duration::from_secs(5));
@@ -75,7 +77,7 @@ pub(super) fn read(
                 bind: binds.into_iter().map(|(_, bind)| bind).collect(),
                 allow,
                 deny,
-                max_connections: max_connections as usize,
+                max_connections: spelled_out.then_some(max_connections as usize),
                 max_connections_per_ip: max_connections_per_ip as usize,
                 handshake_timeout,
                 auth_timeout,
@@ -150,7 +152,7 @@ fn refuse_remote_plaintext(binds: &[(Entry<'_>, Bind)]) {
             && !address.ip().to_canonical().is_loopback()
         {
             entry.problem(
-                "without [listener.tls] a listener binds only loopback addresses and unix sockets",
+                "plaintext, without [listener.tls], binds only loopback addresses and unix sockets",
             );
         }
     }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use thiserror::Error;
+
 use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
@@ -18,6 +20,17 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// A configuration that doesn't hold.
+#[derive(Clone, Debug, Error)]
+#[error("{problems}")]
+pub struct LoadError {
+    /// Everything that is wrong with it.
+    pub problems: Problems,
+    /// What could be read all the same, so that the files it names can be checked in the same go.
+    /// Never to be run. `None` where there was nothing to read.
+    pub partial: Option<Box<Config>>,
+}
+
 /// Reads the file at `path`, lays `environment` over it (its `RESPGATE__` variables; see
 /// [`environment()`](super::environment())) and validates the whole.
 ///
@@ -26,7 +39,7 @@ pub struct Loaded {
 pub fn load(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<Loaded, Problems> {
+) -> Result<Loaded, LoadError> {
     let report = Report::new(path);
     let table = fs::read_to_string(path)
         .map_err(|error| format!("cannot be read: {error}"))
@@ -35,7 +48,11 @@ pub fn load(
         Ok(table) => table,
         Err(reason) => {
             report.problem("", reason);
-            return Err(Problems(report.into_parts().0));
+            let problems = Problems(report.into_parts().0);
+            return Err(LoadError {
+                problems,
+                partial: None,
+            });
         }
     };
     environment::overlay(&mut table, environment, &report);
@@ -45,7 +62,11 @@ pub fn load(
     if problems.is_empty() {
         Ok(Loaded { config, warnings })
     } else {
-        Err(Problems(problems))
+        let problems = Problems(problems);
+        Err(LoadError {
+            problems,
+            partial: Some(Box::new(config)),
+        })
     }
 }
 

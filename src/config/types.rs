@@ -38,6 +38,9 @@ pub struct Config {
     pub log: Log,
 }
 
+/// What `max_connections` is where the file doesn't say: Redis' own `maxclients`.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+
 /// One `[[listener]]`.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -52,7 +55,10 @@ pub struct Listener {
     /// Sources that may not, whatever `allow` says.
     pub deny: Vec<IpNet>,
     /// Connections at once, all sources together.
-    pub max_connections: usize,
+    ///
+    /// `None`: not said; then [`DEFAULT_MAX_CONNECTIONS`], or as many as the limit of open files
+    /// leaves room for.
+    pub max_connections: Option<usize>,
     /// Connections at once from one source address.
     pub max_connections_per_ip: usize,
     /// From accept to the end of the TLS handshake.
@@ -193,6 +199,29 @@ pub enum LogLevel {
     Info,
     /// Each session.
     Debug,
+}
+
+// === impl Bind ===
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl UpstreamAddress ===
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 // === impl Secret ===

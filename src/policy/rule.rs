@@ -149,9 +149,6 @@ impl Rule {
         if !read && !write {
             return Err(RuleError::Syntax);
         }
-        if read && write && pattern == "*" {
-            return Ok(Self::AllKeys);
-        }
         Self::key(pattern, read, write)
     }
 

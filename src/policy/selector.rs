@@ -103,6 +103,18 @@ impl Selector {
         matches!(self.keys, Keys::All)
     }
 
+    /// Whether every key may be read and written: `allkeys`, or `*` as a pattern (`%RW~*`), which
+    /// Redis looks at key by key and takes for all in SORT … BY
+    /// (`ACLSelectorHasUnrestrictedKeyAccess`).
+    pub fn allows_any_key(&self) -> bool {
+        match &self.keys {
+            Keys::All => true,
+            Keys::Some(patterns) => patterns
+                .iter()
+                .any(|key| key.pattern.source() == b"*" && grants(key.access, Access::READ_WRITE)),
+        }
+    }
+
     /// Whether no channel needs to be looked at.
     #[inline]
     pub fn allows_all_channels(&self) -> bool {

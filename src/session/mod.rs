@@ -11,6 +11,7 @@
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
 
+mod explain;
 mod facts;
 mod hello;
 mod judge;
@@ -25,9 +26,10 @@ mod rules;
 mod slots;
 mod state;
 
+pub use explain::{Foresight, foresee};
 pub use facts::{Facts, Version};
 pub use login::{Login, LoginError};
-pub use outcome::{Refusal, Severity};
+pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
 pub use requests::{Refused, Witness};

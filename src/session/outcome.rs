@@ -57,6 +57,15 @@ pub enum Refusal {
     Protocol(ProtocolError),
 }
 
+/// Why a connection is refused after its handshake, in one line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectionRefusal {
+    /// No identity rule matches, or the one that does can't name a user.
+    NoIdentity,
+    /// The identity's user is unknown or off.
+    NoUser,
+}
+
 /// How loud a refusal is in the log. Denials aren't failures: the audit has them all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
@@ -195,6 +204,27 @@ impl Refusal {
             // Redis too hangs up without a word (since 3.2.7).
             Self::Http | Self::Protocol(ProtocolError::TlsHandshake) => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
+        }
+    }
+}
+
+// === impl ConnectionRefusal ===
+
+impl ConnectionRefusal {
+    /// The label used in metrics and the audit. Stable: dashboards depend on it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoIdentity => "identity",
+            Self::NoUser => "user",
+        }
+    }
+
+    /// What the client reads before the connection closes. Who it is taken for, and which rules
+    /// there are, only the audit says.
+    pub fn line(self) -> &'static [u8] {
+        match self {
+            Self::NoIdentity => b"-NOPERM respgate: no user is mapped to this connection\r\n",
+            Self::NoUser => b"-NOPERM respgate: the user of this connection can't log in\r\n",
         }
     }
 }

@@ -47,9 +47,13 @@ pub trait Witness {
 /// after its first bytes were forwarded costs the upstream connection.
 const STREAM_AT: usize = 16 * 1024;
 
-/// Replies of our own that a client may leave untaken before it is not read any more: room for the
-/// refusals of a pipeline of 100,000 commands.
+/// Replies of our own, and slots, that a client may leave untaken before it is not read any more:
+/// room for the refusals of a pipeline of 100,000 commands, or for two million transactions' slots.
 const MAX_HELD: usize = 16 * 1024 * 1024;
+
+/// The same before AUTH, where a client has few replies to wait for, and there may be many clients
+/// that are nobody.
+const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
@@ -109,7 +113,12 @@ impl Session {
             Phase::Detached => !self.is_authenticated(),
             Phase::Resetting | Phase::Ended => false,
         };
-        phase && self.slots.held() + down.waiting() < MAX_HELD
+        let most = if self.is_authenticated() {
+            MAX_HELD
+        } else {
+            MAX_HELD_UNAUTHENTICATED
+        };
+        phase && self.slots.held() + down.waiting() < most
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.
@@ -432,7 +441,11 @@ fn refuse(
 }
 
 /// The command that was judged, and its name as the client has it, with the subcommand.
-fn name_of(entry: Option<&Entry>, args: &Args<'_>, rules: &Rules) -> (Option<CommandId>, String) {
+pub(super) fn name_of(
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    rules: &Rules,
+) -> (Option<CommandId>, String) {
     let Some(entry) = entry else {
         return (None, String::from_utf8_lossy(args.name()).into_owned());
     };

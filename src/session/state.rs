@@ -57,6 +57,9 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// The reply to RESET.
+pub(super) const RESET: &[u8] = b"+RESET\r\n";
+
 // === impl Session ===
 
 impl Session {
@@ -116,6 +119,10 @@ impl Session {
             // The upstream waits for the rest of it, and will for ever.
             self.slots.cancel_last();
             self.flow = Flow::Requests;
+        }
+        if self.phase == Phase::Resetting {
+            // No upstream will follow; the reply is owed all the same.
+            self.slots.push_local(RESET);
         }
         self.phase = Phase::Ended;
     }

@@ -26,6 +26,9 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+/// The server's side of an established TLS connection.
+pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
+
 /// The cryptography of every connection.
 ///
 /// Named here and handed on explicitly: a process-wide default would be a global that any dependency

@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+
+# The builder's Debian is the runtime's, so that both have one glibc.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+# The target folder is a cache that does not reach the image: what is installed is copied out of it.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    make dist && cp -a target/dist /dist
+
+# No shell, no package manager, no root.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /dist/ /
+# Mount your own configuration and certificates here, read-only:
+#   docker run --read-only -v "$PWD/respgate:/etc/respgate:ro" -p 6380:6380 respgate
+# The files that the image brings are an example to start from; they name no certificate.
+USER nonroot:nonroot
+EXPOSE 6380
+ENTRYPOINT ["/usr/local/bin/respgate"]
+CMD ["run", "--config", "/etc/respgate/respgate.toml"]

@@ -1,0 +1,77 @@
+# The front doors. Each does its own set-up on a fresh machine.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RESPGATE_SERVERS ?= $(abspath $(TARGET))/servers
+export RESPGATE_SERVERS
+
+FETCH := $(PYTHON) tests/servers/fetch.py
+DIST := $(TARGET)/dist
+# One line over all test programs.
+SUMMARY := awk '/^test result:/ { p += $$4; f += $$6; s += $$8 } \
+	END { printf "%d passed, %d failed, %d skipped\n", p, f, s }' $(TARGET)/test.log
+DENY_VERSION := 0.20.2
+
+.PHONY: help demo test bench lint deny dist
+
+help:
+	@echo 'make demo   a Redis 5, the proxy in front of it and a guided tour (ONCE=1: the tour alone, then exit)'
+	@echo 'make test   every test, against real Redis servers and clients that it fetches itself'
+	@echo 'make bench  the benchmarks'
+	@echo 'make lint   formatting, clippy, documentation, dependencies (DENY=0 leaves out the last)'
+	@echo 'make dist   what is installed, laid out under $(DIST)'
+
+# The program starts the server that it is told of, so the tour shows the legacy case.
+demo:
+	@$(FETCH) --only 5.0.6
+	$(CARGO) build --release --locked
+	@RESPGATE_REDIS_SERVER="$$($(FETCH) --print 5.0.6)" $(TARGET)/release/respgate demo $(if $(ONCE),--once)
+
+test:
+	@$(FETCH)
+	@mkdir -p $(TARGET)
+	$(CARGO) test --locked --no-fail-fast 2>&1 | tee $(TARGET)/test.log || { $(SUMMARY); exit 1; }
+	@$(MAKE) --no-print-directory dist
+	@tests/dist.sh $(DIST)
+	@$(SUMMARY)
+
+bench:
+	@$(FETCH) --only 7.0.15,benchmark
+	$(CARGO) bench --locked
+
+lint: deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+	@echo 'make lint: passed'
+
+# Advisories come from a database that must be downloaded; without it the rest is still checked.
+deny:
+ifneq ($(DENY),0)
+	@tools="$(abspath $(TARGET))/tools"; PATH="$$tools/bin:$$PATH"; export PATH; \
+	if ! cargo-deny --version >/dev/null 2>&1; then \
+		echo 'lint: installing cargo-deny into $(TARGET)/tools'; \
+		$(CARGO) install --quiet --locked --version $(DENY_VERSION) --root "$$tools" cargo-deny \
+			|| { echo 'lint: cargo-deny cannot be installed here; DENY=0 leaves it out' >&2; exit 1; }; \
+	fi; \
+	cargo-deny --locked --config .deny.toml check --hide-inclusion-graph bans licenses sources; \
+	if cargo-deny --config .deny.toml fetch db >/dev/null 2>&1; then \
+		cargo-deny --locked --offline --config .deny.toml check advisories; \
+	else \
+		echo 'lint: the advisory database cannot be fetched from here: advisories were NOT checked'; \
+	fi
+endif
+
+# The tree that the image holds and that packages are made from.
+dist:
+	$(CARGO) build --release --locked
+	rm -rf $(DIST)
+	install -D -m 0755 $(TARGET)/release/respgate $(DIST)/usr/local/bin/respgate
+	install -D -m 0644 LICENSE $(DIST)/usr/share/doc/respgate/LICENSE
+	install -D -m 0644 README.md $(DIST)/usr/share/doc/respgate/README.md
+	install -d $(DIST)/etc/respgate
+	cd config && find . -type f ! -name '*.key' -exec install -D -m 0644 {} '$(abspath $(DIST))/etc/respgate/{}' ';'

@@ -1,0 +1,199 @@
+//! Listening sockets, and an accept loop that survives everything.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::Bind;
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket; its file is removed when the listener is dropped.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a listening unix socket.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+/// An accepted socket that belongs to no runtime yet, and who is at its other end.
+#[derive(Debug)]
+pub enum Accepted {
+    /// TCP.
+    Tcp(std::net::TcpStream, SocketAddr),
+    /// A unix socket.
+    Unix(StdUnixStream),
+}
+
+/// Connections that wait to be accepted. Linux cuts it to `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4096;
+
+/// The wait between two failed accepts: from 5 ms, doubling, to 1 s. Without it an accept loop that
+/// is out of descriptors (EMFILE) would spin, since the connection stays in the backlog.
+#[derive(Debug, Default)]
+pub struct Backoff(Duration);
+
+/// Binds a listener's address.
+///
+/// # Errors
+/// Those of the socket.
+pub fn listen(bind: &Bind) -> io::Result<Listener> {
+    match bind {
+        Bind::Tcp(address) => listen_tcp(*address).map(Listener::Tcp),
+        Bind::Unix(path) => {
+            remove_stale(path)?;
+            let listener = UnixListener::bind(path)?;
+            Ok(Listener::Unix(listener, SocketFile(path.clone())))
+        }
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket file that nobody listens on was left behind by a crash. Anything else is not ours to
+/// remove.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => match StdUnixStream::connect(path) {
+            Ok(_) => Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another process listens on it",
+            )),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)
+            }
+            Err(error) => Err(error),
+        },
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path is not a socket",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The next connection.
+    ///
+    /// # Errors
+    /// None of them is fatal: wait by [`Backoff`] and go on.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream.into_std()?, peer))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted::Unix(stream.into_std()?))
+            }
+        }
+    }
+}
+
+// === impl Accepted ===
+
+impl Accepted {
+    /// The peer's address; `None` on a unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The address that rules and limits mean.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.peer().map(|peer| super::effective(peer.ip()))
+    }
+
+    /// Closes the socket without the rest of TCP's ceremony where its bytes were never wanted.
+    pub fn refuse(self) {
+        if let Self::Tcp(stream, _) = &self {
+            // Reset instead of FIN: a refused peer keeps no state here, and sees at once that it is
+            // not wanted.
+            let _ = socket2::SockRef::from(&stream.as_fd()).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+// === impl SocketFile ===
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already, or not ours to remove any more: both are fine at the end.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+// === impl Backoff ===
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(5);
+    const MOST: Duration = Duration::from_secs(1);
+
+    /// How long to wait after one more failure.
+    pub fn fail(&mut self) -> Duration {
+        self.0 = (self.0 * 2).clamp(Self::FIRST, Self::MOST);
+        self.0
+    }
+
+    /// After a success the next failure starts from the shortest wait.
+    pub fn succeed(&mut self) {
+        self.0 = Duration::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_second() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u128> = (0..10).map(|_| backoff.fail().as_millis()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        backoff.succeed();
+        assert_eq!(backoff.fail(), Backoff::FIRST);
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_file_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let live = listen(&Bind::Unix(path.clone())).unwrap();
+        let again = listen(&Bind::Unix(path.clone())).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+        assert!(!path.exists());
+        std::fs::write(&path, "data").unwrap();
+        assert!(listen(&Bind::Unix(path.clone())).is_err());
+        assert!(path.exists());
+    }
+}

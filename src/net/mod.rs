@@ -1,0 +1,13 @@
+//! Sockets: listening, connecting, and which sources may come.
+//!
+//! Knows addresses and file descriptors; nothing of RESP, TLS or users.
+
+mod accept;
+mod limit;
+mod source;
+mod stream;
+
+pub use accept::{Accepted, Backoff, Listener, listen};
+pub use limit::{AddressPermit, ConnectionLimit, PerAddress, most_connections, raise_file_limit};
+pub use source::{Sources, effective};
+pub use stream::{Stream, connect};

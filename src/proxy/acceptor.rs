@@ -1,0 +1,88 @@
+//! Takes connections, judges where they come from, and deals them to the workers.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::net::{Accepted, AddressPermit, Backoff, Listener};
+use crate::telemetry::Event;
+
+use super::service::{Listening, Service};
+use super::worker::Dealer;
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: Accepted,
+    pub(super) listening: Arc<Listening>,
+    /// By then the handshake must be done.
+    pub(super) deadline: Instant,
+    /// Its places in the limits; given back when the connection ends.
+    pub(super) permits: (OwnedSemaphorePermit, Option<AddressPermit>),
+}
+
+/// Accepts until it is aborted. No error ends it.
+pub(super) async fn accept_all(
+    service: Arc<Service>,
+    listening: Arc<Listening>,
+    listener: Listener,
+    dealer: Dealer,
+) {
+    let name = &*listening.settings.name;
+    let mut backoff = Backoff::default();
+    loop {
+        // The place is taken first: what is over the limit waits in the kernel's backlog.
+        let Some(permit) = listening.connections.acquire().await else {
+            return;
+        };
+        let socket = match listener.accept().await {
+            Ok(socket) => socket,
+            Err(error) => {
+                let wait = backoff.fail();
+                tracing::warn!(listener = name, %error, ?wait, "accept failed");
+                tokio::time::sleep(wait).await;
+                continue;
+            }
+        };
+        backoff.succeed();
+        let Some(address) = admit(&service, &listening, &socket) else {
+            socket.refuse();
+            continue;
+        };
+        let arrival = Arrival {
+            socket,
+            deadline: Instant::now() + listening.settings.handshake_timeout,
+            listening: Arc::clone(&listening),
+            permits: (permit, address),
+        };
+        dealer.deal(arrival).await;
+    }
+}
+
+/// The source's place, `None` inside for a unix socket; or `None` if it may not come.
+fn admit(
+    service: &Service,
+    listening: &Listening,
+    socket: &Accepted,
+) -> Option<Option<AddressPermit>> {
+    let (Some(peer), Some(source)) = (socket.peer(), socket.source()) else {
+        return Some(None);
+    };
+    let reason = if !listening.sources.admit(source) {
+        "source"
+    } else if let Some(permit) = listening.per_address.acquire(source) {
+        return Some(Some(permit));
+    } else {
+        "connections_per_ip"
+    };
+    tracing::info!(listener = listening.settings.name, %peer, reason, "connection refused");
+    service.audit.write(&Event {
+        event: "connection_refused",
+        listener: &listening.settings.name,
+        peer: &peer.to_string(),
+        reason,
+        ..Event::default()
+    });
+    None
+}

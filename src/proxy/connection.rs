@@ -1,0 +1,303 @@
+//! One client, from its first byte to the last: handshake, identity, session.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::identity::{Certificate, Subject, resolve};
+use crate::net::{Accepted, Stream};
+use crate::session::{ConnectionRefusal, Login, Session};
+use crate::telemetry::Event;
+use crate::tls::{ServerStream, ServerTls, handshake_failure};
+
+use super::acceptor::Arrival;
+use super::relay::{End, Relay};
+use super::service::Service;
+use super::upstream;
+use super::witness::{Auditor, Peer};
+
+/// The client's side.
+#[derive(Debug)]
+pub(super) enum Downstream {
+    Tls(Box<ServerStream<Stream>>),
+    Plain(Stream),
+}
+
+/// After the last byte to a client, what it still sends is read and dropped for so long: closing
+/// with unread bytes would reset the connection, and the reset may overtake our last reply.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What a client may still send in that time.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A client that doesn't take our last line is not waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
+    let Arrival {
+        socket,
+        listening,
+        deadline,
+        permits,
+    } = arrival;
+    let peer_address = socket.peer();
+    let source = socket.source();
+    let mut peer = Peer {
+        listener: listening.settings.name.clone(),
+        address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
+        certificate: None,
+    };
+    let stream = match into_stream(socket) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(peer = peer.address, %error, "gone before it was served");
+            return;
+        }
+    };
+    let mut downstream = match &listening.tls {
+        None => Downstream::Plain(stream),
+        Some(tls) => match shake_hands(tls, stream, deadline, &service, &peer).await {
+            Some((stream, certificate)) => {
+                peer.certificate = certificate;
+                Downstream::Tls(Box::new(stream))
+            }
+            None => return,
+        },
+    };
+    let subject = Subject {
+        certificate: peer.certificate.as_ref(),
+        source,
+        listener: &listening.settings.name,
+    };
+    let identity = match resolve(&service.identities, &subject) {
+        Ok(identity) => identity,
+        Err(unmatched) => {
+            let refusal = ConnectionRefusal::NoIdentity;
+            peer.refuse(
+                &service.audit,
+                None,
+                refusal.label(),
+                &unmatched.to_string(),
+            );
+            say_last(&mut downstream, refusal.line()).await;
+            return;
+        }
+    };
+    let login = match Login::new(identity, service.rules.policy()) {
+        Ok(login) => login,
+        Err(error) => {
+            let refusal = ConnectionRefusal::NoUser;
+            peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
+            say_last(&mut downstream, refusal.line()).await;
+            return;
+        }
+    };
+    let upstream = &service.upstreams[listening.settings.upstream];
+    if upstream.facts.load().is_none() {
+        tracing::debug!(
+            peer = peer.address,
+            "closed: the upstream has not answered yet"
+        );
+        return;
+    }
+    let (id, _guard) = service.open_session();
+    let user = login.user().map(|user| user.name().to_owned());
+    tracing::debug!(
+        session = id,
+        listener = peer.listener,
+        peer = peer.address,
+        certificate = peer.subject(),
+        user,
+        "session opened"
+    );
+    let session = Session::new(id, login, &service.rules);
+    let end = hold(&service, &listening, session, id, &peer, &mut downstream).await;
+    tracing::debug!(session = id, end = end.label(), "session closed");
+    drop(permits);
+}
+
+/// The session's life: connects an upstream whenever one is wanted, and relays.
+async fn hold(
+    service: &Arc<Service>,
+    listening: &super::service::Listening,
+    session: Session,
+    id: u64,
+    peer: &Peer,
+    downstream: &mut Downstream,
+) -> End {
+    let upstream = &service.upstreams[listening.settings.upstream];
+    let auditor = Auditor {
+        audit: &service.audit,
+        rules: &service.rules,
+        peer,
+        session: id,
+    };
+    let mut relay = Relay::new(service, &listening.settings, session, downstream, auditor);
+    let end = loop {
+        // Loaded anew with every upstream connection: the server may have been exchanged.
+        let facts = upstream.facts.load_full().unwrap_or_default();
+        match relay.run(&facts).await {
+            End::WantsUpstream => {}
+            end => break end,
+        }
+        let opened = upstream::open(&upstream.settings).await;
+        match opened.and_then(upstream::Dialogue::into_stream) {
+            Ok(stream) => relay.attach(stream),
+            Err(error) => {
+                let name = &*upstream.settings.name;
+                tracing::warn!(session = id, upstream = name, %error, "no upstream for a client");
+                break End::Upstream;
+            }
+        }
+    };
+    if let End::Desync(error) = &end {
+        tracing::error!(session = id, %error, "replies out of step: both sides are closed");
+        service.audit.write(&Event {
+            event: "desync",
+            session: Some(id),
+            listener: &peer.listener,
+            peer: &peer.address,
+            reason: "desync",
+            detail: Some(error.to_string()),
+            ..Event::default()
+        });
+    }
+    drop(relay);
+    match end {
+        End::Client | End::Cut => {}
+        _ => close(downstream).await,
+    }
+    end
+}
+
+fn into_stream(socket: Accepted) -> io::Result<Stream> {
+    match socket {
+        Accepted::Tcp(stream, _) => {
+            stream.set_nonblocking(true)?;
+            Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
+        }
+        Accepted::Unix(stream) => {
+            stream.set_nonblocking(true)?;
+            Ok(Stream::Unix(tokio::net::UnixStream::from_std(stream)?))
+        }
+    }
+}
+
+/// The TLS handshake, and what the certificate says; `None` if either fails.
+async fn shake_hands(
+    tls: &ServerTls,
+    stream: Stream,
+    deadline: Instant,
+    service: &Service,
+    peer: &Peer,
+) -> Option<(ServerStream<Stream>, Option<Certificate>)> {
+    let drained = service.drained();
+    let handshake = timeout_at(deadline, tls.acceptor().accept(stream));
+    let result = tokio::select! {
+        result = handshake => result,
+        () = drained => return None,
+    };
+    let mut stream = match result {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let failure = handshake_failure(&error);
+            peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
+            return None;
+        }
+        Err(_) => {
+            peer.refuse(
+                &service.audit,
+                None,
+                "handshake_timeout",
+                "no handshake in time",
+            );
+            return None;
+        }
+    };
+    // A resumed session skips the verifier: date and trust are asked anew each time.
+    match tls.verified(stream.get_ref().1, SystemTime::now()) {
+        Ok(certificate) => Some((stream, certificate)),
+        Err(refusal) => {
+            peer.refuse(&service.audit, None, refusal.label(), &refusal.to_string());
+            let _ = timeout(LAST_WORDS, stream.shutdown()).await;
+            None
+        }
+    }
+}
+
+/// One line, and the end.
+async fn say_last(downstream: &mut Downstream, line: &[u8]) {
+    let said = async {
+        downstream.write_all(line).await?;
+        downstream.flush().await
+    };
+    if matches!(timeout(LAST_WORDS, said).await, Ok(Ok(()))) {
+        close(downstream).await;
+    }
+}
+
+/// Closes our direction, then waits a moment for the client to close its own.
+async fn close(downstream: &mut Downstream) {
+    let closing = async {
+        downstream.shutdown().await?;
+        let mut rest = [0; 4096];
+        let mut taken = 0;
+        while taken < LINGER_BYTES {
+            match downstream.read(&mut rest).await? {
+                0 => break,
+                len => taken += len,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whatever goes wrong now, the connection is over.
+    let _ = timeout(LINGER, closing).await;
+}
+
+// === impl Downstream ===
+
+impl AsyncRead for Downstream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The control connection: what an upstream is, and whether it is there.
+//!
+//! Asks INFO and COMMAND at start and after every reconnect (a restarted server is another one),
+//! then PING. Until it has answered, clients are closed after the handshake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::config;
+use crate::resp::Reply;
+use crate::session::Facts;
+
+use super::service::{Service, Upstream};
+use super::upstream::{Dialogue, UpstreamError, open, within};
+
+/// Between two PINGs. A dead upstream is seen by its sessions at once; this finds the one that
+/// comes back, and the one that hangs.
+const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// COMMAND of a server with modules takes some milliseconds; a busy one (a slow script) may take
+/// its time. Longer than that it serves nobody.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The wait between two attempts, doubling.
+const RETRY_FROM: Duration = Duration::from_millis(100);
+const RETRY_TO: Duration = Duration::from_secs(2);
+
+/// What `check --upstream` wants to know.
+#[derive(Debug)]
+pub struct Inspection {
+    /// What it said of itself.
+    pub facts: Facts,
+    /// Whether it runs commands for anybody who reaches it, without our credential.
+    pub open: bool,
+}
+
+/// Watches one upstream until the process ends.
+pub(super) async fn watch(service: Arc<Service>, index: usize) {
+    let upstream = &service.upstreams[index];
+    let name = &*upstream.settings.name;
+    let mut wait = RETRY_FROM;
+    let mut told = false;
+    loop {
+        match follow(&service, upstream).await {
+            // It was there: what follows is news, and the next attempt comes soon.
+            (true, error) => {
+                tracing::warn!(upstream = name, %error, "the upstream is gone");
+                (wait, told) = (RETRY_FROM, true);
+            }
+            (false, error) if !told => {
+                tracing::warn!(upstream = name, %error, "the upstream is not there");
+                told = true;
+            }
+            (false, error) => tracing::debug!(upstream = name, %error, "still no upstream"),
+        }
+        upstream
+            .ready
+            .store(false, std::sync::atomic::Ordering::Relaxed);
+        sleep(wait).await;
+        wait = (wait * 2).min(RETRY_TO);
+    }
+}
+
+/// One control connection, from connect to its end; and whether it was ever ready.
+async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError) {
+    let (mut dialogue, facts) = match introduce(&upstream.settings).await {
+        Ok(introduced) => introduced,
+        Err(error) => return (false, error),
+    };
+    let name = &*upstream.settings.name;
+    tracing::info!(
+        upstream = name,
+        version = %facts.version,
+        mode = facts.mode,
+        role = facts.role,
+        commands = facts.commands.as_ref().map_or(0, std::collections::HashSet::len),
+        "the upstream is ready"
+    );
+    warn_of_gaps(service, name, &facts);
+    upstream.facts.store(Some(Arc::new(facts)));
+    upstream
+        .ready
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    loop {
+        sleep(PING_EVERY).await;
+        if let Err(error) = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await {
+            return (true, error);
+        }
+    }
+}
+
+fn warn_of_gaps(service: &Service, upstream: &str, facts: &Facts) {
+    let rules = &service.rules;
+    for (name, run) in rules
+        .names()
+        .unknown_substitutes(rules.table(), |run| facts.knows(run))
+    {
+        tracing::warn!(
+            upstream,
+            command = name,
+            substitute = run,
+            "the upstream does not have the substitute: the command is refused"
+        );
+    }
+}
+
+/// Connects, logs in, and asks what the upstream is.
+async fn introduce(settings: &config::Upstream) -> Result<(Dialogue, Facts), UpstreamError> {
+    let mut dialogue = open(settings).await?;
+    let facts = within(ANSWER_WITHIN, async {
+        // All sections in one answer: role and version come from different ones.
+        let info = dialogue.ask(&["INFO"]).await?;
+        let command = dialogue.ask(&["COMMAND"]).await?;
+        let told = match &info {
+            Reply::Bulk(info) => Facts::read(info, &command),
+            Reply::Error(error) => return Err(UpstreamError::Answer(format!("{error} (INFO)"))),
+            _ => None,
+        };
+        told.ok_or_else(|| UpstreamError::Answer("INFO tells no version".to_owned()))
+    })
+    .await?;
+    Ok((dialogue, facts))
+}
+
+/// Asks an upstream what `check --upstream` reports.
+///
+/// # Errors
+/// It can't be reached or refuses us.
+pub async fn inspect(settings: &config::Upstream) -> Result<Inspection, UpstreamError> {
+    let (_, facts) = introduce(settings).await?;
+    let mut anonymous = settings.clone();
+    anonymous.password = None;
+    anonymous.username = None;
+    let mut dialogue = open(&anonymous).await?;
+    let answer = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await?;
+    Ok(Inspection {
+        facts,
+        open: matches!(answer, Reply::Status(_)),
+    })
+}

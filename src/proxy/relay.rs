@@ -1,0 +1,363 @@
+//! Moves bytes between a client, a session and its upstream: one hand-polled task, no channels, no
+//! locks, no clock unless something stalls.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config;
+use crate::net::Stream;
+use crate::session::{Desync, Facts, Pipe, Session};
+
+use super::connection::Downstream;
+use super::service::Service;
+use super::witness::Auditor;
+
+/// How a relay ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It goes on with another upstream connection.
+    WantsUpstream,
+    /// The client got all it was owed: after QUIT, a protocol error, its own close, or a drain.
+    Done,
+    /// The client has gone without a word, or broke the transport.
+    Client,
+    /// The upstream hung up or can't be reached.
+    Upstream,
+    /// The client didn't log in in time, or was idle for too long.
+    Timeout,
+    /// The client took nothing for `write_timeout`, or nobody answered it after its close.
+    Cut,
+    /// The count of replies is off.
+    Desync(Desync),
+}
+
+/// One session at work.
+pub(super) struct Relay<'a> {
+    service: Arc<Service>,
+    session: Session,
+    downstream: &'a mut Downstream,
+    upstream: Option<Stream>,
+    up: Pipe,
+    down: Pipe,
+    auditor: Auditor<'a>,
+    /// The client closed its direction.
+    client_closed: bool,
+    /// The upstream closed the connection: what came before is still passed on.
+    upstream_closed: bool,
+    /// The upstream takes no more bytes.
+    upstream_deaf: bool,
+    /// What was written to the client is still on its way through TLS.
+    unflushed: bool,
+    deadlines: Deadlines,
+    drained: Pin<Box<dyn Future<Output = ()> + Send>>,
+    listens_for_drain: bool,
+}
+
+/// The instants at which patience ends. Each is set when its wait begins.
+struct Deadlines {
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    login: Instant,
+    idle: Option<(Instant, Duration)>,
+    /// Something happened since the idle deadline was set.
+    active: bool,
+    stalled: Option<Instant>,
+    write_timeout: Duration,
+    closing: Option<Instant>,
+}
+
+/// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
+/// keep both sides busy, and what a slow peer may make us hold.
+const MARK: usize = 256 * 1024;
+
+/// Read at once: a TLS record's worth.
+const READ: usize = 16 * 1024;
+
+/// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
+/// number.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+
+/// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
+/// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
+const HALF_CLOSED_BLOCKED: Duration = Duration::from_secs(1);
+
+// === impl Relay ===
+
+impl<'a> Relay<'a> {
+    pub(super) fn new(
+        service: &Arc<Service>,
+        settings: &config::Listener,
+        session: Session,
+        downstream: &'a mut Downstream,
+        auditor: Auditor<'a>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            service: Arc::clone(service),
+            session,
+            downstream,
+            upstream: None,
+            up: Pipe::default(),
+            down: Pipe::default(),
+            auditor,
+            client_closed: false,
+            upstream_closed: false,
+            upstream_deaf: false,
+            unflushed: false,
+            deadlines: Deadlines {
+                timer: Box::pin(sleep_until(now)),
+                armed: None,
+                login: now + settings.auth_timeout,
+                idle: settings.idle_timeout.map(|idle| (now + idle, idle)),
+                active: false,
+                stalled: None,
+                write_timeout: service.write_timeout,
+                closing: None,
+            },
+            drained: Box::pin(service.drained()),
+            listens_for_drain: false,
+        }
+    }
+
+    /// Gives the session a fresh upstream connection.
+    pub(super) fn attach(&mut self, stream: Stream) {
+        self.upstream = Some(stream);
+        self.upstream_closed = false;
+        self.upstream_deaf = false;
+        self.session.attach(&mut self.up);
+    }
+
+    /// Relays until something ends it.
+    pub(super) async fn run(&mut self, facts: &Facts) -> End {
+        std::future::poll_fn(|cx| self.poll(cx, facts)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, facts: &Facts) -> Poll<End> {
+        if !self.listens_for_drain {
+            // Polled once, so that a drain wakes this task; after that a flag is enough.
+            self.listens_for_drain = true;
+            let _ = self.drained.as_mut().poll(cx);
+        }
+        if self.service.sessions.draining.load(Ordering::Relaxed) && !self.session.has_ended() {
+            self.session.end();
+        }
+        loop {
+            let mut moved = match self.read_requests(cx) {
+                Ok(moved) => moved,
+                Err(end) => {
+                    // What was read before is sent all the same, as far as the socket takes it.
+                    let _ = self.write_requests(cx);
+                    return Poll::Ready(end);
+                }
+            };
+            self.session.receive(
+                &self.service.rules,
+                facts,
+                &mut self.up,
+                &mut self.down,
+                &mut self.auditor,
+            );
+            moved |= self.write_requests(cx);
+            moved |= self.read_replies(cx);
+            if let Err(error) = self.session.answer(&mut self.down) {
+                return Poll::Ready(End::Desync(error));
+            }
+            match self.write_replies(cx) {
+                Ok(wrote) => moved |= wrote,
+                Err(end) => return Poll::Ready(end),
+            }
+            self.deadlines.active |= moved;
+            if let Some(end) = self.next_end() {
+                return Poll::Ready(end);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.poll_deadlines(cx)
+    }
+
+    /// Returns whether anything came.
+    fn read_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let wanted = !self.client_closed
+            && self.up.waiting() < MARK
+            && self.session.takes_requests(&self.down);
+        if !wanted {
+            return Ok(false);
+        }
+        match read(self.downstream, self.up.input(), cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => {
+                self.client_closed = true;
+                self.session.end();
+                Ok(true)
+            }
+            Poll::Ready(Ok(_)) => Ok(true),
+            // A reset, or TLS cut without close_notify: what came in part is never run.
+            Poll::Ready(Err(_)) => Err(End::Client),
+        }
+    }
+
+    fn write_requests(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(upstream) = &mut self.upstream else {
+            return false;
+        };
+        let mut moved = false;
+        while self.up.waiting() > 0 && !self.upstream_deaf {
+            match Pin::new(&mut *upstream).poll_write(cx, self.up.writable()) {
+                Poll::Ready(Ok(len)) if len > 0 => {
+                    self.up.wrote(len);
+                    moved = true;
+                }
+                Poll::Pending => break,
+                // Its replies to what it took may still be there to read; then comes its end.
+                Poll::Ready(_) => self.upstream_deaf = true,
+            }
+        }
+        moved
+    }
+
+    fn read_replies(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(upstream) = &mut self.upstream else {
+            return false;
+        };
+        if self.upstream_closed || self.down.waiting() >= MARK {
+            return false;
+        }
+        match read(upstream, self.down.input(), cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(len)) if len > 0 => true,
+            Poll::Ready(_) => {
+                self.upstream_closed = true;
+                true
+            }
+        }
+    }
+
+    /// Returns whether the client took anything.
+    fn write_replies(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut moved = false;
+        while self.down.waiting() > 0 {
+            match Pin::new(&mut *self.downstream).poll_write(cx, self.down.writable()) {
+                Poll::Ready(Ok(len)) if len > 0 => {
+                    self.down.wrote(len);
+                    self.unflushed = true;
+                    moved = true;
+                }
+                Poll::Pending => break,
+                Poll::Ready(_) => return Err(End::Client),
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut *self.downstream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => return Err(End::Client),
+            }
+        }
+        if self.down.waiting() == 0 && !self.unflushed {
+            self.deadlines.stalled = None;
+        } else if moved || self.deadlines.stalled.is_none() {
+            self.deadlines.stalled = Some(Instant::now() + self.deadlines.write_timeout);
+        }
+        Ok(moved)
+    }
+
+    /// What the state of both sides asks for.
+    fn next_end(&mut self) -> Option<End> {
+        if self.session.is_detached() {
+            // RESET: the old connection and what it remembered are gone.
+            self.upstream = None;
+        }
+        let delivered = self.down.waiting() == 0 && !self.unflushed;
+        if self.upstream_closed && self.upstream.is_some() {
+            return delivered.then_some(End::Upstream);
+        }
+        if self.session.has_ended() && self.session.is_settled() {
+            return delivered.then_some(End::Done);
+        }
+        self.session.wants_upstream().then_some(End::WantsUpstream)
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.client_closed && self.deadlines.closing.is_none() {
+            self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
+        }
+        loop {
+            let login = (!self.session.is_authenticated()).then_some(self.deadlines.login);
+            let blocked = self.client_closed && self.session.is_blocked();
+            let closing = self.deadlines.closing.map(|closing| {
+                if blocked {
+                    closing - HALF_CLOSED + HALF_CLOSED_BLOCKED
+                } else {
+                    closing
+                }
+            });
+            let idle = self.deadlines.idle.map(|(idle, _)| idle);
+            let next = [login, closing, self.deadlines.stalled, idle]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next else {
+                return Poll::Pending;
+            };
+            if self.deadlines.armed != Some(next) {
+                self.deadlines.armed = Some(next);
+                self.deadlines.timer.as_mut().reset(next);
+            }
+            ready!(self.deadlines.timer.as_mut().poll(cx));
+            self.deadlines.armed = None;
+            if login == Some(next) {
+                return Poll::Ready(End::Timeout);
+            }
+            if closing == Some(next) || self.deadlines.stalled == Some(next) {
+                return Poll::Ready(End::Cut);
+            }
+            // One look a period costs less than a clock read a command; so an idle session is
+            // closed after one to two periods.
+            if !self.deadlines.active && self.session.is_settled() {
+                return Poll::Ready(End::Timeout);
+            }
+            self.deadlines.active = false;
+            if let Some((idle, period)) = &mut self.deadlines.idle {
+                *idle = next + *period;
+            }
+        }
+    }
+}
+
+/// Reads once, into a buffer with room for a record.
+fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    if buffer.capacity() - buffer.len() < READ / 4 {
+        buffer.reserve(READ);
+    }
+    pin!(stream.read_buf(buffer)).poll(cx)
+}
+
+// === impl End ===
+
+impl End {
+    /// The label used in the log. Stable.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::WantsUpstream => "wants_upstream",
+            Self::Done => "done",
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Timeout => "timeout",
+            Self::Cut => "cut",
+            Self::Desync(_) => "desync",
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What all parts of the proxy share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::config;
+use crate::identity;
+use crate::net::{self, ConnectionLimit, PerAddress, Sources};
+use crate::session::{Facts, Rules};
+use crate::telemetry::Audit;
+use crate::tls::ServerTls;
+
+use super::acceptor;
+use super::control;
+use super::worker::Workers;
+
+/// The proxy, ready to run.
+#[derive(Debug)]
+pub struct Service {
+    pub(super) rules: Arc<Rules>,
+    pub(super) identities: Vec<identity::Rule>,
+    pub(super) listeners: Vec<Arc<Listening>>,
+    pub(super) upstreams: Vec<Upstream>,
+    pub(super) audit: Audit,
+    pub(super) write_timeout: Duration,
+    pub(super) sessions: Sessions,
+}
+
+/// A listener of the configuration, with its TLS loaded.
+#[derive(Debug)]
+pub struct ListenerParts {
+    /// As configured.
+    pub settings: config::Listener,
+    /// `None`: plaintext.
+    pub tls: Option<ServerTls>,
+    /// Connections at once, all sources together.
+    pub max_connections: usize,
+}
+
+/// A listener at work.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) settings: config::Listener,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) sources: Sources,
+    pub(super) connections: ConnectionLimit,
+    pub(super) per_address: PerAddress,
+}
+
+/// An upstream, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) settings: config::Upstream,
+    /// `None` until it has answered for the first time.
+    pub(super) facts: ArcSwapOption<Facts>,
+    /// Whether it answered last time.
+    pub(super) ready: AtomicBool,
+}
+
+/// The count of sessions, and the word to end them.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    next: AtomicU64,
+    open: AtomicUsize,
+    /// Read by every session when it wakes; the channel wakes them.
+    pub(super) draining: AtomicBool,
+    drain: watch::Sender<bool>,
+}
+
+/// One open session's place in the count.
+#[derive(Debug)]
+pub(super) struct SessionGuard(Arc<Service>);
+
+/// The proxy, serving.
+#[derive(Debug)]
+pub struct Running {
+    service: Arc<Service>,
+    acceptors: Vec<tokio::task::JoinHandle<()>>,
+    workers: Workers,
+}
+
+/// Why it can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be bound.
+    #[error("listener.{listener}.bind = \"{bind}\": {source}")]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// The address or path.
+        bind: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A thread can't be started.
+    #[error("can't start a worker thread: {0}")]
+    Thread(io::Error),
+}
+
+/// How often a drain looks whether all sessions are gone.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+// === impl Service ===
+
+impl Service {
+    /// Puts the parts together. Nothing is opened yet.
+    pub fn new(
+        rules: Rules,
+        identities: Vec<identity::Rule>,
+        listeners: Vec<ListenerParts>,
+        upstreams: Vec<config::Upstream>,
+        audit: Audit,
+        write_timeout: Duration,
+    ) -> Arc<Self> {
+        let listeners = listeners
+            .into_iter()
+            .map(
+                |ListenerParts {
+                     settings,
+                     tls,
+                     max_connections,
+                 }| {
+                    Arc::new(Listening {
+                        sources: Sources::new(settings.allow.clone(), settings.deny.clone()),
+                        connections: ConnectionLimit::new(max_connections),
+                        per_address: PerAddress::new(settings.max_connections_per_ip),
+                        settings,
+                        tls,
+                    })
+                },
+            )
+            .collect();
+        let upstreams = upstreams
+            .into_iter()
+            .map(|settings| Upstream {
+                settings,
+                facts: ArcSwapOption::empty(),
+                ready: AtomicBool::new(false),
+            })
+            .collect();
+        Arc::new(Self {
+            rules: Arc::new(rules),
+            identities,
+            listeners,
+            upstreams,
+            audit,
+            write_timeout,
+            sessions: Sessions {
+                next: AtomicU64::new(1),
+                open: AtomicUsize::new(0),
+                draining: AtomicBool::new(false),
+                drain: watch::Sender::new(false),
+            },
+        })
+    }
+
+    /// Binds every address, and serves with `workers` threads (0: a number of its own choice).
+    ///
+    /// # Errors
+    /// All addresses that can't be bound; then nothing is served.
+    pub async fn start(self: Arc<Self>, workers: usize) -> Result<Running, Vec<StartError>> {
+        let mut bound = Vec::new();
+        let mut errors = Vec::new();
+        for listening in &self.listeners {
+            for bind in &listening.settings.bind {
+                match net::listen(bind) {
+                    Ok(listener) => bound.push((Arc::clone(listening), listener)),
+                    Err(source) => errors.push(StartError::Bind {
+                        listener: listening.settings.name.clone(),
+                        bind: bind.to_string(),
+                        source,
+                    }),
+                }
+            }
+        }
+        let workers = match Workers::start(&self, workers) {
+            Ok(workers) if errors.is_empty() => workers,
+            Ok(_) => return Err(errors),
+            Err(error) => {
+                errors.push(StartError::Thread(error));
+                return Err(errors);
+            }
+        };
+        for index in 0..self.upstreams.len() {
+            tokio::spawn(control::watch(Arc::clone(&self), index));
+        }
+        let acceptors = bound
+            .into_iter()
+            .map(|(listening, listener)| {
+                let accepting =
+                    acceptor::accept_all(Arc::clone(&self), listening, listener, workers.dealer());
+                tokio::spawn(accepting)
+            })
+            .collect();
+        Ok(Running {
+            service: self,
+            acceptors,
+            workers,
+        })
+    }
+
+    /// A new session's number and its place in the count.
+    pub(super) fn open_session(self: &Arc<Self>) -> (u64, SessionGuard) {
+        self.sessions.open.fetch_add(1, Ordering::Relaxed);
+        let id = self.sessions.next.fetch_add(1, Ordering::Relaxed);
+        (id, SessionGuard(Arc::clone(self)))
+    }
+
+    /// Resolves when the proxy starts to drain.
+    pub(super) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut drain = self.sessions.drain.subscribe();
+        async move {
+            // The sender lives as long as the service, and sessions hold that.
+            let _ = drain.wait_for(|draining| *draining).await;
+        }
+    }
+}
+
+// === impl SessionGuard ===
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.sessions.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Whether every upstream has answered for the first time, by `deadline`.
+    pub async fn ready(&self, deadline: Instant) -> bool {
+        let all = || {
+            self.service
+                .upstreams
+                .iter()
+                .all(|one| one.facts.load().is_some())
+        };
+        while !all() && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+        all()
+    }
+
+    /// Stops accepting, lets every session finish what it is owed, and ends by the deadline.
+    /// Returns how many sessions had to be cut.
+    pub async fn drain(self, deadline: Instant) -> usize {
+        for acceptor in &self.acceptors {
+            acceptor.abort();
+        }
+        for acceptor in self.acceptors {
+            // Aborted: its listener is closed now, and a unix socket's file removed.
+            let _ = acceptor.await;
+        }
+        let sessions = &self.service.sessions;
+        sessions.draining.store(true, Ordering::Release);
+        sessions.drain.send_replace(true);
+        let open = || sessions.open.load(Ordering::Relaxed);
+        while open() > 0 && Instant::now() < deadline {
+            let step = Instant::now() + DRAIN_STEP;
+            let _ = timeout_at(deadline, sleep_until(step)).await;
+        }
+        let cut = open();
+        self.workers.stop();
+        cut
+    }
+}

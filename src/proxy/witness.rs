@@ -1,0 +1,139 @@
+//! Refusals into the audit and the log: who, what, which rule. Never a password, never a value.
+
+use crate::identity::Certificate;
+use crate::policy::{DenyReason, explain};
+use crate::session::{Refusal, Refused, Rules, Severity, Witness};
+use crate::telemetry::{Audit, Event};
+
+/// One connection, as the audit names it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) listener: String,
+    /// Address and port, or `unix`.
+    pub(super) address: String,
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// Writes one session's refusals.
+#[derive(Debug)]
+pub(super) struct Auditor<'a> {
+    pub(super) audit: &'a Audit,
+    pub(super) rules: &'a Rules,
+    pub(super) peer: &'a Peer,
+    pub(super) session: u64,
+}
+
+/// The most of one key that is written.
+const MAX_KEY: usize = 256;
+
+/// The longest name of an unknown command that is written. Longer ones, and those with other bytes
+/// than names have, may be anything: a value, a password.
+const MAX_NAME: usize = 32;
+
+// === impl Peer ===
+
+impl Peer {
+    /// Writes that the connection is refused.
+    pub(super) fn refuse(&self, audit: &Audit, session: Option<u64>, reason: &str, detail: &str) {
+        tracing::info!(
+            listener = self.listener,
+            peer = self.address,
+            certificate = self.subject(),
+            reason,
+            detail,
+            "connection refused"
+        );
+        audit.write(&Event {
+            event: "connection_refused",
+            session,
+            listener: &self.listener,
+            peer: &self.address,
+            certificate: self.subject(),
+            reason,
+            detail: Some(detail.to_owned()),
+            ..Event::default()
+        });
+    }
+
+    /// The subject of its certificate.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.certificate
+            .as_ref()
+            .map(|certificate| &*certificate.subject)
+    }
+}
+
+// === impl Auditor ===
+
+impl Witness for Auditor<'_> {
+    fn refused(&mut self, refused: &Refused<'_>) {
+        let user = refused.user.and_then(|name| self.rules.policy().user(name));
+        let explanation = match (user, refused.id) {
+            (Some(user), Some(id)) => Some(explain(user, id, &refused.args, self.rules.table())),
+            _ => None,
+        };
+        let (rule, names) =
+            explanation.map_or_else(Default::default, |told| (told.rule, told.names));
+        let rule = rule.or_else(|| no_rule(refused.refusal).map(str::to_owned));
+        let command = shown_name(refused);
+        let reason = refused.refusal.label();
+        match refused.refusal.severity() {
+            Severity::Info => tracing::info!(
+                session = self.session,
+                peer = self.peer.address,
+                user = refused.user,
+                command,
+                reason,
+                "request refused"
+            ),
+            Severity::Debug => tracing::debug!(
+                session = self.session,
+                peer = self.peer.address,
+                user = refused.user,
+                command,
+                reason,
+                "request refused"
+            ),
+        }
+        self.audit.write(&Event {
+            event: "refused",
+            session: Some(self.session),
+            listener: &self.peer.listener,
+            user: refused.user,
+            peer: &self.peer.address,
+            certificate: self.peer.subject(),
+            command: command.as_deref(),
+            keys: names.iter().map(|name| shown_key(name)).collect(),
+            rule,
+            reason,
+            detail: None,
+        });
+    }
+}
+
+/// What stands in a rule's place where it is the lack of one that decided.
+fn no_rule(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Policy(DenyReason::Command) => Some("no rule allows it"),
+        Refusal::Policy(DenyReason::Key { .. }) => Some("no ~pattern matches"),
+        Refusal::Policy(DenyReason::Channel { .. }) => Some("no &pattern matches"),
+        Refusal::Policy(_) => Some("not all keys are allowed"),
+        _ => None,
+    }
+}
+
+fn shown_name(refused: &Refused<'_>) -> Option<String> {
+    let name = refused.command;
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:|-".contains(byte);
+    if name.is_empty() {
+        None
+    } else if refused.id.is_some() || (name.len() <= MAX_NAME && name.iter().all(is_name)) {
+        Some(String::from_utf8_lossy(name).into_owned())
+    } else {
+        Some("(not a command name)".to_owned())
+    }
+}
+
+fn shown_key(key: &[u8]) -> String {
+    String::from_utf8_lossy(&key[..key.len().min(MAX_KEY)]).into_owned()
+}

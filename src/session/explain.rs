@@ -1,0 +1,61 @@
+//! What a session would do with a request, without one: for `respgate explain`.
+
+use crate::command::CommandId;
+use crate::identity::{AuthKind, Identity, Who};
+use crate::resp::Args;
+
+use super::facts::Facts;
+use super::judge::{Verdict, judge};
+use super::login::{Login, LoginError};
+use super::outcome::Refusal;
+use super::requests::name_of;
+use super::rules::Rules;
+
+/// A verdict in the abstract.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Foresight {
+    /// Why it would be refused; `None`: it would be forwarded, or answered by the proxy itself.
+    pub refusal: Option<Refusal>,
+    /// The command as the client names it.
+    pub command: String,
+    /// What is judged, and what Redis would run: another one than the client named where it is
+    /// renamed or substituted.
+    pub judged: Option<CommandId>,
+    /// Whether the proxy answers it itself.
+    pub own: bool,
+}
+
+/// Judges a whole request of `user`, on an upstream that has every command.
+///
+/// # Errors
+/// There is no such user, or it is off.
+pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, LoginError> {
+    let identity = Identity {
+        rule: 0,
+        who: Who::Fixed(user.into()),
+        auth: AuthKind::Certificate,
+    };
+    let login = Login::new(identity, &rules.policy)?;
+    let every = rules
+        .table
+        .iter()
+        .map(|(_, command)| command.name.clone().into_owned().into());
+    let facts = Facts {
+        commands: Some(every.collect()),
+        ..Facts::default()
+    };
+    let judged = judge(&login, args, false, rules, &facts);
+    let (id, command) = name_of(judged.entry, args, rules);
+    let (refusal, own) = match judged.verdict {
+        Verdict::Forward(..) => (None, false),
+        Verdict::Own(_) => (None, true),
+        Verdict::Refuse(refusal) => (Some(refusal), false),
+        Verdict::Wait => (Some(Refusal::TooLarge), false),
+    };
+    Ok(Foresight {
+        refusal,
+        command,
+        judged: id,
+        own,
+    })
+}

@@ -1,0 +1,9 @@
+//! What the operator gets to see: the log and the audit.
+//!
+//! Never a password, never a value. Knows no session and no policy: it is given fields.
+
+mod audit;
+mod log;
+
+pub use audit::{Audit, AuditError, Event};
+pub use log::start_log;

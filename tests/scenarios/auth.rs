@@ -1,0 +1,325 @@
+//! AUTH, HELLO, QUIT and RESET: the proxy's own, on every server.
+
+use std::time::Instant;
+
+use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
+use crate::support::{Proxy, RedisServer, Reply, Version, eventually};
+
+const NOAUTH: &str = "NOAUTH Authentication required.";
+
+/// Who has a certificate still needs the password of the user it names.
+const PASSWORD: &str = r#"
+[[identity]]
+match = { cn = ["cart", "admin"] }
+user = "$cn"
+auth = "password"
+"#;
+
+fn refuses_password(reply: &Reply) -> bool {
+    // Old servers say it in the second way, and old clients look for that.
+    reply.error().starts_with("WRONGPASS") || reply.error() == "ERR invalid password"
+}
+
+#[test]
+fn old_client_goes_on_sending_its_password() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        let mut client = proxy.client("cart");
+        assert_eq!(
+            client.call(&["AUTH", "cart-secret"]),
+            Reply::Simple("OK".into())
+        );
+        assert_eq!(
+            client.call(&["AUTH", "default", "cart-secret"]),
+            Reply::Simple("OK".into())
+        );
+        assert!(refuses_password(&client.call(&["AUTH", "wrong"])));
+        assert!(refuses_password(&client.call(&[
+            "AUTH",
+            "default",
+            "admin-secret"
+        ])));
+        assert!(
+            refuses_password(&client.call(&["AUTH", "admin", "admin-secret"])),
+            "the certificate says who it is"
+        );
+        // A failed AUTH changes nothing.
+        assert_eq!(
+            client.call(&["SET", "cart:1", "a"]),
+            Reply::Simple("OK".into())
+        );
+        assert!(client.call(&["FLUSHALL"]).is_error());
+    }
+}
+
+#[test]
+fn password_identity_must_log_in_first() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::builder()
+            .upstream(&server)
+            .identities(PASSWORD)
+            .start();
+        let mut client = proxy.client("cart");
+        for args in [&["GET", "cart:1"][..], &["FLUSHALL"], &["MULTI"], &["PING"]] {
+            assert_eq!(client.call(args).error(), NOAUTH, "{args:?}");
+        }
+        assert!(refuses_password(&client.call(&["AUTH", "wrong"])));
+        assert_eq!(client.call(&["GET", "cart:1"]).error(), NOAUTH);
+        assert_eq!(
+            client.call(&["AUTH", "cart-secret"]),
+            Reply::Simple("OK".into())
+        );
+        assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+        assert!(client.call(&["GET", "other"]).is_error());
+    }
+}
+
+#[test]
+fn login_and_commands_may_come_in_one_pipeline() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(PASSWORD)
+        .start();
+    let mut client = proxy.client("cart");
+    client.send("GET cart:1\r\nAUTH cart-secret\r\nSET cart:1 a\r\nGET cart:1\r\nAUTH wrong\r\nGET cart:1\r\n");
+    client.expect(format!("-{NOAUTH}\r\n+OK\r\n+OK\r\n$1\r\na\r\n"));
+    assert!(refuses_password(&client.read_reply()));
+    client.expect("$1\r\na\r\n");
+}
+
+#[test]
+fn auth_identity_is_whom_auth_names() {
+    let identities = r#"
+[[identity]]
+match = { issuer_cn = "*", listener = "main" }
+user = "$auth"
+auth = "password"
+"#;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(identities)
+        .start();
+    let mut client = proxy.client("cart");
+    assert_eq!(client.call(&["GET", "cart:1"]).error(), NOAUTH);
+    assert!(
+        client.call(&["AUTH", "cart-secret"]).is_error(),
+        "there is no default user"
+    );
+    assert!(refuses_password(&client.call(&[
+        "AUTH",
+        "nosuch",
+        "cart-secret"
+    ])));
+    assert_eq!(
+        client.call(&["AUTH", "cart", "cart-secret"]),
+        Reply::Simple("OK".into())
+    );
+    assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+    assert!(client.call(&["GET", "other"]).is_error());
+    assert_eq!(
+        client.call(&["AUTH", "admin", "admin-secret"]),
+        Reply::Simple("OK".into())
+    );
+    assert_eq!(client.call(&["GET", "other"]), Reply::Nil);
+}
+
+#[test]
+fn listed_users_may_be_chosen_by_auth() {
+    let identities = r#"
+[[identity]]
+match = { cn = "cart" }
+users = ["cart", "search"]
+auth = "certificate"
+
+[[identity]]
+match = { cn = "admin" }
+user = "admin"
+auth = "certificate"
+"#;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(identities)
+        .start();
+    let mut client = proxy.client("cart");
+    assert_eq!(
+        client.call(&["SET", "cart:1", "a"]),
+        Reply::Simple("OK".into()),
+        "the first, before any AUTH"
+    );
+    assert_eq!(
+        client.call(&["AUTH", "search", "search-secret"]),
+        Reply::Simple("OK".into())
+    );
+    assert!(client.call(&["SET", "cart:1", "b"]).is_error());
+    assert_eq!(
+        client.call(&["SET", "search:1", "b"]),
+        Reply::Simple("OK".into())
+    );
+    assert!(refuses_password(&client.call(&[
+        "AUTH",
+        "admin",
+        "admin-secret"
+    ])));
+    assert_eq!(
+        client.call(&["AUTH", "cart", "cart-secret"]),
+        Reply::Simple("OK".into())
+    );
+    assert_eq!(
+        client.call(&["SET", "cart:1", "c"]),
+        Reply::Simple("OK".into())
+    );
+}
+
+#[test]
+fn hello_2_is_answered_on_every_server() {
+    for version in ALL {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        let mut client = proxy.client("cart");
+        for args in [
+            &["HELLO"][..],
+            &["HELLO", "2"],
+            &["HELLO", "2", "AUTH", "default", "cart-secret"],
+            &[
+                "HELLO",
+                "2",
+                "SETNAME",
+                "shop",
+                "AUTH",
+                "cart",
+                "cart-secret",
+            ],
+        ] {
+            let Reply::Array(fields) = client.call(args) else {
+                panic!("Redis {} {args:?}", version.as_str())
+            };
+            let at = fields
+                .iter()
+                .position(|field| *field == Reply::bulk("proto"))
+                .expect("no proto");
+            assert_eq!(fields[at + 1], Reply::Integer(2));
+        }
+        assert!(refuses_password(
+            &client.call(&["HELLO", "2", "AUTH", "default", "wrong"])
+        ));
+        assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+    }
+}
+
+#[test]
+fn hello_3_on_a_legacy_server_gets_its_unknown_command() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::start(&server);
+    let mut client = proxy.client("cart");
+    let own = server.direct().call(&["HELLO", "3"]);
+    assert_eq!(client.call(&["HELLO", "3"]), own);
+    let reply = client.call(&["HELLO", "3", "AUTH", "default", "cart-secret"]);
+    assert!(
+        reply.error().starts_with("ERR unknown command"),
+        "{reply:?}"
+    );
+    assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
+}
+
+#[test]
+fn hello_with_an_impossible_version_is_refused() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = Proxy::start(&server);
+    let mut client = proxy.client("cart");
+    assert_eq!(
+        client.call(&["HELLO", "4"]).error(),
+        "NOPROTO unsupported protocol version"
+    );
+    assert_eq!(
+        client.call(&["HELLO", "x"]).error(),
+        "ERR Protocol version is not an integer or out of range"
+    );
+    assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
+}
+
+#[test]
+fn quit_is_answered_and_ends_the_session() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        let mut client = proxy.client("cart");
+        client.send("SET cart:1 a\r\nFLUSHALL\r\nQUIT\r\nSET cart:1 b\r\n");
+        client.expect("+OK\r\n");
+        assert!(client.read_reply().is_error());
+        client.expect("+OK\r\n");
+        client.expect_close();
+        assert_eq!(server.direct().call(&["GET", "cart:1"]), Reply::bulk("a"));
+        let mut client = proxy.client("cart");
+        client.send("MULTI\r\nSET cart:1 b\r\nQUIT\r\n");
+        client.expect("+OK\r\n+QUEUED\r\n+OK\r\n");
+        client.expect_close();
+        assert_eq!(server.direct().call(&["GET", "cart:1"]), Reply::bulk("a"));
+    }
+}
+
+#[test]
+fn reset_ends_a_transaction_and_keeps_the_identity() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = Proxy::start(&server);
+    let mut client = proxy.client("cart");
+    client.send("MULTI\r\nSET cart:1 a\r\nRESET\r\nGET cart:1\r\nFLUSHALL\r\n");
+    client.expect("+OK\r\n+QUEUED\r\n+RESET\r\n$-1\r\n");
+    assert!(client.read_reply().is_error());
+}
+
+#[test]
+fn credentials_of_clients_never_go_upstream() {
+    // MONITOR of this version shows every AUTH in clear.
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let mut monitor = server.direct();
+    assert_eq!(monitor.call(&["MONITOR"]), Reply::Simple("OK".into()));
+    let proxy = Proxy::start(&server);
+    let mut client = proxy.client("cart");
+    client.call(&["AUTH", "cart-secret"]);
+    client.call(&["AUTH", "cart", "cart-secret"]);
+    client.call(&["HELLO", "2", "AUTH", "cart", "cart-secret"]);
+    client.call(&["AUTH", "cart-secret", "one", "too-many"]);
+    client.call(&["MULTI"]);
+    client.call(&["AUTH", "cart-secret"]);
+    client.call(&["HELLO", "2", "AUTH", "cart", "cart-secret"]);
+    client.call(&["DISCARD"]);
+    let mut last = proxy.client("cart");
+    last.call(&["ECHO", "the-end"]);
+    loop {
+        let line = monitor.read_reply().text();
+        assert!(!line.contains("secret"), "{line}");
+        if line.contains("the-end") {
+            break;
+        }
+    }
+}
+
+#[test]
+fn who_does_not_log_in_in_time_is_dropped() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(PASSWORD)
+        .listener("auth_timeout = \"1s\"")
+        .start();
+    let before = server.connected_clients();
+    let mut slow = proxy.client("cart");
+    let mut good = proxy.client("cart");
+    assert_eq!(
+        good.call(&["AUTH", "cart-secret"]),
+        Reply::Simple("OK".into())
+    );
+    let start = Instant::now();
+    slow.read_to_close();
+    assert!(start.elapsed().as_millis() >= 500, "{:?}", start.elapsed());
+    assert_eq!(good.call(&["PING"]), Reply::Simple("PONG".into()));
+    drop(good);
+    eventually("the upstream connections are closed", || {
+        server.connected_clients() <= before
+    });
+}

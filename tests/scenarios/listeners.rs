@@ -1,0 +1,202 @@
+//! Accepting, counting and stopping.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, getrlimit, prlimit};
+
+use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually};
+
+fn served(proxy: &Proxy) -> bool {
+    proxy.try_client(Some("cart")).is_ok_and(|mut client| {
+        client.try_send(b"*1\r\n$4\r\nPING\r\n").is_ok() && client.try_read_reply().is_ok()
+    })
+}
+
+#[test]
+fn connections_over_the_limit_are_closed_and_the_others_live() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .listener("max_connections = 5")
+        .start();
+    let mut clients = Vec::new();
+    eventually("five clients are served", || {
+        clients = (0..5)
+            .filter_map(|_| proxy.try_client(Some("cart")).ok())
+            .collect();
+        clients.len() == 5
+            && clients
+                .iter_mut()
+                .all(|client| client.call(&["PING"]) == Reply::Simple("PONG".into()))
+    });
+    assert!(!served(&proxy), "a sixth is served");
+    for client in &mut clients {
+        assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
+    }
+    clients.pop();
+    eventually("there is room again", || served(&proxy));
+}
+
+#[test]
+fn one_address_cannot_take_every_connection() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .listener("max_connections_per_ip = 3")
+        .start();
+    let mut clients = Vec::new();
+    eventually("three clients are served", || {
+        clients = (0..3)
+            .filter_map(|_| proxy.try_client(Some("cart")).ok())
+            .collect();
+        clients.len() == 3
+            && clients
+                .iter_mut()
+                .all(|client| client.call(&["PING"]) == Reply::Simple("PONG".into()))
+    });
+    assert!(!served(&proxy), "a fourth is served");
+    let mut other = TestClient::tls_from(
+        Some("127.0.0.9"),
+        proxy.address(),
+        proxy.certs().client_config(Some("cart")),
+    )
+    .unwrap();
+    assert_eq!(other.call(&["PING"]), Reply::Simple("PONG".into()));
+}
+
+#[test]
+fn running_out_of_files_does_not_stop_the_proxy() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    // Our own process opens many, too; the soft limit may be a low one.
+    let proxy = Proxy::builder().upstream(&server).allow_error("").start();
+    let mut first = proxy.client("cart");
+    assert_eq!(first.call(&["PING"]), Reply::Simple("PONG".into()));
+    let mut limit = getrlimit(Resource::Nofile);
+    let room = proxy.open_file_count() as u64 + 10;
+    limit.current = Some(room);
+    let pid = Pid::from_raw(proxy.pid().cast_signed()).unwrap();
+    let before = prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    let crowd: Vec<_> = (0..60)
+        .filter_map(|_| TestClient::connect_from(None, proxy.address()).ok())
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        first.call(&["PING"]),
+        Reply::Simple("PONG".into()),
+        "who was there goes on"
+    );
+    drop(crowd);
+    eventually("new clients are served", || served(&proxy));
+    prlimit(Some(pid), Resource::Nofile, before).unwrap();
+    eventually("new clients are served with the old limit", || {
+        served(&proxy)
+    });
+}
+
+#[test]
+fn more_connections_than_files_is_refused_at_the_start() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let builder = Proxy::builder()
+        .upstream(&server)
+        .listener("max_connections = 10000")
+        .open_files(200);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(builder.start())));
+    let text = *result
+        .expect_err("it started")
+        .downcast::<String>()
+        .unwrap();
+    assert!(text.contains("max_connections"), "{text}");
+}
+
+#[test]
+fn termination_finishes_what_is_owed_and_then_ends() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let mut proxy = Proxy::start(&server);
+    let mut waiting = proxy.client("cart");
+    let mut idle = proxy.client("cart");
+    assert_eq!(idle.call(&["PING"]), Reply::Simple("PONG".into()));
+    waiting.send_args(&["BLPOP", "cart:q", "20"]);
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    proxy.terminate();
+    eventually("nobody is accepted any more", || {
+        TestClient::tcp(proxy.address()).is_err()
+    });
+    assert!(
+        !proxy.has_exited(),
+        "it did not wait for the reply that is owed"
+    );
+    server.direct().call(&["RPUSH", "cart:q", "x"]);
+    waiting.expect("*2\r\n$6\r\ncart:q\r\n$1\r\nx\r\n");
+    waiting.expect_close();
+    idle.expect_close();
+    let status = proxy.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn termination_has_a_deadline() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let mut proxy = Proxy::start(&server);
+    let mut client = proxy.client("cart");
+    client.send_args(&["BLPOP", "cart:q", "0"]);
+    std::thread::sleep(Duration::from_millis(100));
+    proxy.terminate();
+    assert_eq!(proxy.wait().code(), Some(0));
+    client.expect_close();
+}
+
+#[test]
+fn unix_socket_is_a_listener_too() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("proxy.sock");
+    let identities = r#"
+[[identity]]
+match = { listener = "main" }
+user = "cart"
+auth = "password"
+"#;
+    let mut proxy = Proxy::builder()
+        .upstream(&server)
+        .plaintext()
+        .identities(identities)
+        .also_bind(&format!("unix:{}", socket.display()))
+        .start();
+    let mut client = TestClient::unix(&socket).unwrap();
+    assert_eq!(
+        client.call(&["GET", "cart:1"]).error(),
+        "NOAUTH Authentication required."
+    );
+    assert_eq!(
+        client.call(&["AUTH", "cart-secret"]),
+        Reply::Simple("OK".into())
+    );
+    assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+    drop(client);
+    proxy.terminate();
+    proxy.wait();
+    assert!(!socket.exists(), "the socket's file is left behind");
+}
+
+#[test]
+fn several_listeners_serve_at_once() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let port = crate::support::free_port();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .also_bind(&format!("127.0.0.1:{port}"))
+        .start();
+    let config = proxy.certs().client_config(Some("cart"));
+    let mut second = TestClient::tls(([127, 0, 0, 1], port).into(), config).unwrap();
+    second.call(&["SET", "cart:1", "a"]);
+    assert_eq!(
+        proxy.client("cart").call(&["GET", "cart:1"]),
+        Reply::bulk("a")
+    );
+}

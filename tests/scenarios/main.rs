@@ -1,0 +1,27 @@
+//! Scenarios: the real program between real clients and real Redis servers, one sentence a test.
+//!
+//! `make test` fetches the servers; a server that is missing fails the tests that need it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its parts are documented where they surprise"
+)]
+
+mod auth;
+mod clients;
+mod commandline;
+mod framing;
+mod harness;
+mod identity;
+mod large_values;
+mod limits;
+mod listeners;
+mod pipelines;
+mod refusals;
+mod rewrite;
+mod support;
+mod tls;
+mod upstream;

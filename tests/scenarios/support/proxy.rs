@@ -1,0 +1,537 @@
+//! The real program, with a configuration of the test's making.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Certs, PATIENCE, RedisServer, TestClient, free_port, proc_status_bytes};
+
+/// The users of a proxy that the test says nothing about.
+pub const USERS: &str = "\
+user cart on >cart-secret ~cart:* +@all -@dangerous -@admin
+user admin on >admin-secret ~* &* +@all
+user search on >search-secret %R~cart:* ~search:* +@read +@write +@connection +@transaction
+";
+
+/// And who they are.
+const IDENTITIES: &str = r#"
+[[identity]]
+match = { cn = ["cart", "admin", "search"] }
+user = "$cn"
+auth = "certificate"
+"#;
+
+/// A running proxy. It dies with the value; a log line that the test did not announce fails it.
+pub struct Proxy {
+    child: Option<Child>,
+    /// Where the configuration lies, until the proxy is gone.
+    _dir: TempDir,
+    port: u16,
+    log: Arc<Mutex<Vec<String>>>,
+    audit: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
+    allowed: Vec<String>,
+    tls: bool,
+    certs: &'static Certs,
+    /// Set by whoever ended the program on purpose.
+    ended: bool,
+}
+
+/// How a proxy is to be configured. Each part replaces or adds to a working default.
+#[derive(Clone)]
+pub struct Builder {
+    upstreams: String,
+    listener: Vec<String>,
+    tls: Option<Vec<String>>,
+    bind: Vec<String>,
+    others: Vec<(String, u16, String)>,
+    identities: String,
+    users: String,
+    extra: String,
+    ready: Ready,
+    allowed: Vec<String>,
+    certs: &'static Certs,
+    open_files: Option<u64>,
+}
+
+/// When a proxy counts as started.
+#[derive(Clone)]
+enum Ready {
+    /// This client gets an answer.
+    Answers(&'static str),
+    /// The port accepts.
+    Listens,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    fn new() -> Self {
+        Self {
+            upstreams: String::new(),
+            listener: Vec::new(),
+            tls: Some(vec![r#"client_auth = "required""#.to_owned()]),
+            bind: Vec::new(),
+            others: Vec::new(),
+            identities: IDENTITIES.to_owned(),
+            users: USERS.to_owned(),
+            extra: String::new(),
+            ready: Ready::Answers("admin"),
+            allowed: Vec::new(),
+            certs: Certs::shared(),
+            open_files: None,
+        }
+    }
+
+    pub fn upstream(self, server: &RedisServer) -> Self {
+        self.upstream_with(server, "")
+    }
+
+    /// An upstream named main, with more lines in its table.
+    pub fn upstream_with(mut self, server: &RedisServer, lines: &str) -> Self {
+        self.upstreams.push_str(&format!(
+            "[upstream.main]\naddress = \"{}\"\n{lines}\n",
+            server.upstream_address()
+        ));
+        self
+    }
+
+    /// An upstream with all its lines.
+    pub fn upstream_named(mut self, name: &str, lines: &str) -> Self {
+        self.upstreams
+            .push_str(&format!("[upstream.{name}]\n{lines}\n"));
+        self
+    }
+
+    /// A line of `[[listener]]`.
+    pub fn listener(mut self, line: &str) -> Self {
+        self.listener.push(line.to_owned());
+        self
+    }
+
+    /// A second `[[listener]]`, with the same certificates.
+    pub fn another_listener(mut self, name: &str, port: u16, lines: &str) -> Self {
+        self.others.push((name.to_owned(), port, lines.to_owned()));
+        self
+    }
+
+    /// What is bound beside the port of [`Proxy::address`].
+    pub fn also_bind(mut self, address: &str) -> Self {
+        self.bind.push(address.to_owned());
+        self
+    }
+
+    /// The lines of `[listener.tls]` beyond the certificates.
+    pub fn tls(mut self, lines: &str) -> Self {
+        self.tls = Some(vec![lines.to_owned()]);
+        self
+    }
+
+    pub fn plaintext(mut self) -> Self {
+        self.tls = None;
+        self
+    }
+
+    /// Replaces every `[[identity]]`.
+    pub fn identities(mut self, text: &str) -> Self {
+        self.identities = text.to_owned();
+        self
+    }
+
+    /// Replaces the ACL file.
+    pub fn users(mut self, text: &str) -> Self {
+        self.users = text.to_owned();
+        self
+    }
+
+    /// More tables at the end of the file.
+    pub fn section(mut self, text: &str) -> Self {
+        self.extra.push_str(text);
+        self.extra.push('\n');
+        self
+    }
+
+    /// The test expects log lines of level ERROR that contain this.
+    pub fn allow_error(mut self, text: &str) -> Self {
+        self.allowed.push(text.to_owned());
+        self
+    }
+
+    /// The proxy has started when it accepts, though nobody is answered.
+    pub fn ready_when_listening(mut self) -> Self {
+        self.ready = Ready::Listens;
+        self
+    }
+
+    /// How many files the process may have open.
+    pub fn open_files(mut self, count: u64) -> Self {
+        self.open_files = Some(count);
+        self
+    }
+
+    /// Writes the files into `dir` and returns the configuration's path.
+    pub fn write(&self, dir: &Path, port: u16) -> PathBuf {
+        let mut binds = vec![format!("\"127.0.0.1:{port}\"")];
+        binds.extend(self.bind.iter().map(|address| format!("\"{address}\"")));
+        let mut text = format!(
+            "[[listener]]\nname = \"main\"\nbind = [{}]\n",
+            binds.join(", ")
+        );
+        for line in &self.listener {
+            text.push_str(&format!("{line}\n"));
+        }
+        if !self
+            .listener
+            .iter()
+            .any(|line| line.starts_with("max_connections ="))
+        {
+            // The default is more than a usual limit of open files allows.
+            text.push_str("max_connections = 400\n");
+        }
+        if let Some(lines) = &self.tls {
+            text.push_str("\n[listener.tls]\n");
+            text.push_str(&self.certificate_lines());
+            for line in lines {
+                text.push_str(&format!("{line}\n"));
+            }
+        }
+        for (name, port, lines) in &self.others {
+            text.push_str(&format!(
+                "\n[[listener]]\nname = \"{name}\"\nbind = [\"127.0.0.1:{port}\"]\nmax_connections = 100\n{lines}\n"
+            ));
+            text.push_str(&format!(
+                "[listener.tls]\n{}client_auth = \"required\"\n",
+                self.certificate_lines()
+            ));
+        }
+        text.push_str(&format!("\n{}\n{}\n", self.upstreams, self.identities));
+        text.push_str("[policy]\nacl_files = [\"users.acl\"]\n\n");
+        text.push_str(&self.extra);
+        std::fs::write(dir.join("users.acl"), &self.users).unwrap();
+        let path = dir.join("respgate.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn certificate_lines(&self) -> String {
+        [
+            ("cert", "server.pem"),
+            ("key", "server.key"),
+            ("client_ca", "ca.pem"),
+        ]
+        .map(|(key, file)| format!("{key} = \"{}\"\n", self.certs.file(file).display()))
+        .concat()
+    }
+
+    #[track_caller]
+    pub fn start(self) -> Proxy {
+        let start = Instant::now();
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let port = free_port();
+            let config = self.write(dir.path(), port);
+            match self.spawn(dir, port, &config) {
+                Ok(proxy) => return proxy,
+                // Another test may have taken the port.
+                Err(log) if log.to_lowercase().contains("in use") && start.elapsed() < PATIENCE => {
+                }
+                Err(log) => panic!(
+                    "the proxy does not start:\n{log}\n{}",
+                    std::fs::read_to_string(&config).unwrap_or_default()
+                ),
+            }
+        }
+    }
+
+    fn spawn(&self, dir: TempDir, port: u16, config: &Path) -> Result<Proxy, String> {
+        let program = env!("CARGO_BIN_EXE_respgate");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.args([
+                    "-c",
+                    &format!("ulimit -n {count} && exec \"$0\" \"$@\""),
+                    program,
+                ]);
+                shell
+            }
+        };
+        let mut child = command
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .current_dir(dir.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let audit = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            collect(child.stderr.take().unwrap(), Arc::clone(&log)),
+            collect(child.stdout.take().unwrap(), Arc::clone(&audit)),
+        ];
+        let mut proxy = Proxy {
+            child: Some(child),
+            _dir: dir,
+            port,
+            log,
+            audit,
+            readers,
+            allowed: self.allowed.clone(),
+            tls: self.tls.is_some(),
+            certs: self.certs,
+            ended: false,
+        };
+        let start = Instant::now();
+        loop {
+            let exited = proxy.child.as_mut().unwrap().try_wait().unwrap();
+            if exited.is_some() || start.elapsed() > PATIENCE {
+                proxy.ended = true;
+                proxy.stop_now();
+                let state =
+                    exited.map_or("not ready in time".to_owned(), |status| status.to_string());
+                return Err(format!("{state}\n{}", proxy.log_text()));
+            }
+            if proxy.is_ready(&self.ready) {
+                return Ok(proxy);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The default proxy in front of a server.
+    #[track_caller]
+    pub fn start(server: &RedisServer) -> Proxy {
+        Self::builder().upstream(server).start()
+    }
+
+    fn is_ready(&self, ready: &Ready) -> bool {
+        match ready {
+            Ready::Listens => TestClient::tcp(self.address()).is_ok(),
+            Ready::Answers(name) => {
+                let client = if self.tls {
+                    TestClient::tls(self.address(), self.certs.client_config(Some(name)))
+                } else {
+                    TestClient::tcp(self.address())
+                };
+                // Until the proxy knows its upstream it closes clients without a word.
+                client.is_ok_and(|mut client| {
+                    client.try_send(b"*1\r\n$4\r\nPING\r\n").is_ok()
+                        && client.try_read_reply().is_ok()
+                })
+            }
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the proxy was ended").id()
+    }
+
+    pub fn certs(&self) -> &'static Certs {
+        self.certs
+    }
+
+    /// A client with the certificate of this name (plaintext where the listener is).
+    #[track_caller]
+    pub fn client(&self, name: &str) -> TestClient {
+        match self.try_client(Some(name)) {
+            Ok(client) => client,
+            Err(error) => panic!("{name} cannot connect: {error}\n{}", self.log_text()),
+        }
+    }
+
+    /// The same; `None`: without a certificate.
+    pub fn try_client(&self, name: Option<&str>) -> std::io::Result<TestClient> {
+        if self.tls {
+            TestClient::tls(self.address(), self.certs.client_config(name))
+        } else {
+            TestClient::tcp(self.address())
+        }
+    }
+
+    /// Every audit event so far.
+    #[track_caller]
+    pub fn audit(&self) -> Vec<Value> {
+        let lines = self.audit.lock().unwrap();
+        lines
+            .iter()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("no JSON on stdout: {line}: {error}"))
+            })
+            .collect()
+    }
+
+    /// Waits for an audit event like this, and returns all that are.
+    #[track_caller]
+    pub fn audit_when(&self, like: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let events: Vec<Value> = self.audit().into_iter().filter(&like).collect();
+            if !events.is_empty() {
+                return events;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no such event: {:#?}",
+                self.audit()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for `count` audit events of this user, and returns them.
+    #[track_caller]
+    pub fn audit_of(&self, user: &str, count: usize) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let events: Vec<Value> = self
+                .audit()
+                .into_iter()
+                .filter(|event| event["user"] == user)
+                .collect();
+            if events.len() >= count {
+                assert_eq!(
+                    events.len(),
+                    count,
+                    "more audit events than expected: {events:#?}"
+                );
+                return events;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{} of {count} audit events: {events:#?}",
+                events.len()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn log_text(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// The most memory that the process ever held, bytes.
+    pub fn peak_memory(&self) -> u64 {
+        proc_status_bytes(self.pid(), "VmHWM:")
+    }
+
+    pub fn open_file_count(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&mut self) {
+        self.ended = true;
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("the proxy is gone");
+    }
+
+    pub fn has_exited(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the end of the process.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                start.elapsed() < 2 * PATIENCE,
+                "the proxy does not end:\n{}",
+                self.log_text()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop_now(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+
+    /// Log lines that no test may cause without saying so.
+    fn unexpected_lines(&self) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        let bad = |line: &&String| {
+            (line.contains("ERROR") || line.contains("panicked"))
+                && !self.allowed.iter().any(|allowed| line.contains(allowed))
+        };
+        log.iter().filter(bad).cloned().collect()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let died = !self.ended
+            && self
+                .child
+                .as_mut()
+                .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+        self.stop_now();
+        if std::thread::panicking() {
+            eprintln!("--- the proxy's log ---\n{}", self.log_text());
+            return;
+        }
+        let unexpected = self.unexpected_lines();
+        assert!(
+            unexpected.is_empty(),
+            "unexpected log lines:\n{}",
+            unexpected.join("\n")
+        );
+        assert!(!died, "the proxy died:\n{}", self.log_text());
+    }
+}
+
+/// Collects lines until the end of the stream.
+fn collect(
+    stream: impl std::io::Read + Send + 'static,
+    into: Arc<Mutex<Vec<String>>>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { break };
+            into.lock()
+                .unwrap()
+                .push(String::from_utf8_lossy(&line).into_owned());
+        }
+    })
+}

