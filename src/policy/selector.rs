@@ -110,6 +110,7 @@ impl Selector {
         match &self.keys {
             Keys::All => true,
             Keys::Some(patterns) => patterns
+                .list
                 .iter()
                 .any(|key| key.pattern.source() == b"*" && grants(key.access, Access::READ_WRITE)),
         }
