@@ -65,6 +65,13 @@ fn rules_apply_left_to_right() {
 }
 
 #[test]
+fn a_line_of_acl_list_is_taken_as_it_stands() {
+    let line = "on sanitize-payload ~a:* resetchannels &c -@all +@read +config|get";
+    allowed(line, "GET a:1");
+    denied(line, "SET a:1 v", DenyReason::Command);
+}
+
+#[test]
 fn a_container_stands_for_its_subcommands() {
     allowed("+config", "CONFIG SET a b");
     denied("+@all -config", "CONFIG GET a", DenyReason::Command);

@@ -319,8 +319,53 @@ fn auth_is_never_forwarded() {
         it.upstream(""),
         format!("{pair}{arity}-ERR syntax error\r\n")
     );
-    assert_eq!(it.commands(&["MULTI", "AUTH cart-pw"]), ["MULTI", "ECHO"]);
+    assert_eq!(it.commands(&["MULTI", "AUTH cart-pw"]), ["MULTI"]);
+    it.down.input().extend_from_slice(b"+OK\r\n");
+    it.run();
+    assert_eq!(decode(drain(&mut it.up).as_bytes()), ["ECHO"]);
     assert!(it.notes.0.iter().any(|note| note.2 == "auth"));
+}
+
+#[test]
+fn auth_behind_an_unanswered_exec_waits_for_its_reply() {
+    let arity = "-ERR wrong number of arguments for 'exec' command\r\n";
+    let late = "-ERR respgate: not supported yet: 'auth' inside MULTI\r\n";
+    for (reply, then) in [("*0\r\n", "+OK\r\n"), (arity, late)] {
+        for (auth, get) in [("AUTH cart-pw", "GET cart:1")] {
+            let mut it = Harness::cart();
+            let sent = it.commands(&["MULTI", "EXEC", auth, get]);
+            assert_eq!(sent, ["MULTI", "EXEC"], "what follows waits too");
+            it.down
+                .input()
+                .extend_from_slice(format!("+OK\r\n{reply}").as_bytes());
+            it.run();
+            let sent = decode(drain(&mut it.up).as_bytes());
+            let poisoned = if then == late {
+                vec!["ECHO", get]
+            } else {
+                vec![get]
+            };
+            assert_eq!(sent, poisoned);
+            let owed = if then == late {
+                "-ERR x\r\n+QUEUED\r\n"
+            } else {
+                "+QUEUED\r\n"
+            };
+            let got = it.upstream(owed);
+            assert_eq!(got, format!("+OK\r\n{reply}{then}+QUEUED\r\n"));
+        }
+    }
+    let mut it = Harness::cart();
+    let mut bytes = [encode("MULTI"), encode("EXEC")].concat();
+    bytes.extend_from_slice(b"AUTH cart-pw\r\nGET cart:1\r\n");
+    it.client(&bytes);
+    it.down.input().extend_from_slice(b"+OK\r\n*0\r\n");
+    it.run();
+    assert_eq!(
+        decode(drain(&mut it.up).as_bytes()),
+        ["GET cart:1"],
+        "inline too"
+    );
 }
 
 #[test]
