@@ -27,10 +27,10 @@ const USERS: &str = "user bench on nopass ~key:* +@read +@write +@fast -@dangero
 
 /// One way to load a server: name, clients, pipeline, size of values, requests.
 const LOADS: &[(&str, u32, u32, u32, u32)] = &[
-    ("50 clients, no pipeline", 50, 1, 64, 100_000),
-    ("50 clients, pipeline 16", 50, 16, 64, 800_000),
-    ("8 clients, pipeline 64", 8, 64, 64, 1_000_000),
-    ("20 clients, 16 KB values", 20, 1, 16_384, 40_000),
+    ("50 clients, no pipeline", 50, 1, 64, 50_000),
+    ("50 clients, pipeline 16", 50, 16, 64, 400_000),
+    ("8 clients, pipeline 64", 8, 64, 64, 600_000),
+    ("20 clients, 16 KB values", 20, 1, 16_384, 20_000),
 ];
 
 struct Process(Child);
@@ -141,7 +141,7 @@ fn main() {
             for one in &mut candidates {
                 let before = cpu_time(&one.processes);
                 let mut command = Command::new(&benchmark);
-                command.args(["-t", "set,get", "--csv", "-r", "100000"]);
+                command.args(["-t", "set,get", "--csv", "-r", "10000"]);
                 for (flag, value) in [
                     ("-c", clients),
                     ("-P", pipeline),
