@@ -40,6 +40,7 @@ test:
 	@$(SUMMARY)
 
 bench:
+	@$(FETCH) --only 7.0.15,benchmark
 	$(CARGO) bench --locked
 
 lint: deny

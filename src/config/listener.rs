@@ -152,7 +152,7 @@ fn refuse_remote_plaintext(binds: &[(Entry<'_>, Bind)]) {
             && !address.ip().to_canonical().is_loopback()
         {
             entry.problem(
-                "without [listener.tls] a listener binds only loopback addresses and unix sockets",
+                "plaintext, without [listener.tls], binds only loopback addresses and unix sockets",
             );
         }
     }

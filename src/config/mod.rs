@@ -3,7 +3,7 @@
 //! Only this module names the `config` crate. Knows what may be written in the file; opens no
 //! socket, parses no certificate and no ACL file, and doesn't know which commands there are.
 //!
-//! - [`load`] reads the file (`raw`), lays the environment over it (`environment`) and validates
+//! - [`load()`] reads the file (`raw`), lays the environment over it (`environment`) and validates
 //!   section by section, collecting every problem on the way.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 

@@ -90,7 +90,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(mapped.map_or(network, IpNet::V4))
 }
 
-/// Where to listen: "127.0.0.1:6380", "[::1]:6380" or "unix:/path" (relative to `base`).
+/// Where to listen: "127.0.0.1:6380", `[::1]:6380` or "unix:/path" (relative to `base`).
 pub(super) fn bind(text: &str, base: &Path) -> Result<Bind, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
@@ -104,7 +104,7 @@ pub(super) fn bind(text: &str, base: &Path) -> Result<Bind, String> {
     })
 }
 
-/// Where an upstream is: "host:port", "[v6]:port" or "unix:/path" (relative to `base`).
+/// Where an upstream is: "host:port", `[v6]:port` or "unix:/path" (relative to `base`).
 pub(super) fn upstream_address(text: &str, base: &Path) -> Result<UpstreamAddress, String> {
     const FORM: &str =
         "must be \"host:port\", \"[v6 address]:port\" or \"unix:/path\" (no scheme, no user)";

@@ -162,8 +162,7 @@ level = \"loud\"
              mean \"main\"?",
             "respgate.toml: listener[0].bind[1] = \"nowhere\": must be an address and port such \
              as \"127.0.0.1:6380\" or \"[::1]:6380\", or \"unix:/path\"",
-            "respgate.toml: listener[0].bind[0] = \"0.0.0.0:6380\": without [listener.tls] a \
-             listener binds only loopback addresses and unix sockets",
+            "respgate.toml: listener[0].bind[0] = \"0.0.0.0:6380\": plaintext, without [listener.tls], binds only loopback addresses and unix sockets",
             "respgate.toml: listener[0].idle_timeout = \"soon\": must be a duration such as \
              \"200ms\", \"5s\", \"1m\" or \"2h\"",
             "respgate.toml: identity[0].user = \"$name\": only \"$cn\", \"$uri\", \"$dns\" and \

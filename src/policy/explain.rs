@@ -15,7 +15,7 @@ pub struct Explanation {
     pub decision: Decision,
     /// The rule that decided, as it stands in the ACL file; `None` where no rule speaks of it.
     pub rule: Option<String>,
-    /// The keys and channels that the request names, at most [`MAX_NAMES`] of them.
+    /// The keys and channels that the request names, at most 16 of them.
     pub names: Vec<Vec<u8>>,
     /// The key or channel that was refused.
     pub offender: Option<Vec<u8>>,

@@ -56,7 +56,7 @@ pub(super) async fn accept_all(
             listening: Arc::clone(&listening),
             permits: (permit, address),
         };
-        dealer.deal(arrival);
+        dealer.deal(arrival).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Refusals into the audit and the log: who, what, which rule. Never a password, never a value.
 
 use crate::identity::Certificate;
-use crate::policy::explain;
-use crate::session::{Refused, Rules, Severity, Witness};
+use crate::policy::{DenyReason, explain};
+use crate::session::{Refusal, Refused, Rules, Severity, Witness};
 use crate::telemetry::{Audit, Event};
 
 /// One connection, as the audit names it.
@@ -74,6 +74,7 @@ impl Witness for Auditor<'_> {
         };
         let (rule, names) =
             explanation.map_or_else(Default::default, |told| (told.rule, told.names));
+        let rule = rule.or_else(|| no_rule(refused.refusal).map(str::to_owned));
         let command = shown_name(refused);
         let reason = refused.refusal.label();
         match refused.refusal.severity() {
@@ -107,6 +108,17 @@ impl Witness for Auditor<'_> {
             reason,
             detail: None,
         });
+    }
+}
+
+/// What stands in a rule's place where it is the lack of one that decided.
+fn no_rule(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Policy(DenyReason::Command) => Some("no rule allows it"),
+        Refusal::Policy(DenyReason::Key { .. }) => Some("no ~pattern matches"),
+        Refusal::Policy(DenyReason::Channel { .. }) => Some("no &pattern matches"),
+        Refusal::Policy(_) => Some("not all keys are allowed"),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::acceptor::Arrival;
 use super::connection;
@@ -24,12 +24,16 @@ pub(super) struct Workers {
 #[derive(Clone, Debug)]
 pub(super) struct Dealer(Arc<[Lane]>);
 
-/// One worker's inbox. Unbounded, but every arrival holds a connection permit.
+/// One worker's inbox.
 #[derive(Debug)]
 struct Lane {
-    sender: UnboundedSender<Arrival>,
+    sender: Sender<Arrival>,
     load: Arc<AtomicUsize>,
 }
+
+/// Connections that wait for their worker. It takes them between two sessions' turns; a worker that
+/// is behind by more leaves the rest to the kernel's backlog.
+const INBOX: usize = 256;
 
 /// A connection's weight on its worker.
 struct Load(Arc<AtomicUsize>);
@@ -51,7 +55,7 @@ impl Workers {
         let mut threads = Vec::new();
         for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let (sender, receiver) = unbounded_channel();
+            let (sender, receiver) = channel(INBOX);
             let load = Arc::new(AtomicUsize::new(0));
             let lane = Lane {
                 sender,
@@ -84,11 +88,7 @@ impl Workers {
     }
 }
 
-async fn serve(
-    service: Arc<Service>,
-    mut receiver: UnboundedReceiver<Arrival>,
-    load: Arc<AtomicUsize>,
-) {
+async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc<AtomicUsize>) {
     while let Some(arrival) = receiver.recv().await {
         let weight = Load(Arc::clone(&load));
         let service = Arc::clone(&service);
@@ -102,7 +102,7 @@ async fn serve(
 // === impl Dealer ===
 
 impl Dealer {
-    pub(super) fn deal(&self, arrival: Arrival) {
+    pub(super) async fn deal(&self, arrival: Arrival) {
         let Some(lane) = self
             .0
             .iter()
@@ -112,7 +112,7 @@ impl Dealer {
         };
         lane.load.fetch_add(1, Ordering::Relaxed);
         // Fails only when the worker has ended; then the connection closes with the process.
-        let _ = lane.sender.send(arrival);
+        let _ = lane.sender.send(arrival).await;
     }
 }
 

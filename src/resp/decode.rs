@@ -29,7 +29,7 @@ pub enum Reply {
 /// Why bytes aren't a reply.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Nested beyond [`MAX_DEPTH`].
+    /// Nested beyond 32 levels.
     #[error("reply nested deeper than {MAX_DEPTH}")]
     TooDeep,
     /// Not RESP2.

@@ -89,7 +89,7 @@ fn strict_where_redis_is_lenient() {
         (b"*1\r\nPING\r\n", ExpectedBulk(b'P')),
         (b"*1\r\n\r\n", ExpectedBulk(b'\r')),
         (b"*11111111111111111111111111111111", MultibulkHeader),
-        (b"*1\r\n$1\0111111111111111111111111111111111", BulkHeader),
+        (b"*1\r\n$1\x00111111111111111111111111111111111", BulkHeader),
         (b"GET\0 a\r\n", InlineNul),
         (b"SET a \"b\r\n", UnbalancedQuotes),
         (b"\"a\"b c\r\n", UnbalancedQuotes),

@@ -4,7 +4,7 @@ use crate::resp::{ReplyError, ReplyKind};
 
 use super::pipe::Pipe;
 use super::slots::{Slot, Transaction};
-use super::state::{Phase, Session};
+use super::state::{Phase, RESET, Session};
 
 /// The count of replies is off, or they can't be read: whose reply the next one is, nobody knows.
 /// Both sides must be closed.
@@ -74,7 +74,7 @@ impl Session {
         if self.phase == Phase::Resetting && self.slots.is_empty() {
             self.phase = Phase::Detached;
             self.in_multi = false;
-            down.inject(b"+RESET\r\n");
+            down.inject(RESET);
         }
         Ok(())
     }

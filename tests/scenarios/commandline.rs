@@ -115,7 +115,7 @@ fn what_is_not_built_yet_is_an_error_that_says_so() {
         let (_dir, path) = config(|builder| builder.section(section));
         let outcome = respgate(&["check", "--config", &path]).expect_code(78);
         assert!(
-            outcome.stderr.contains(key) && outcome.stderr.contains("not supported yet"),
+            outcome.stderr.contains(key) && outcome.stderr.contains("not built yet"),
             "{key}: {outcome:#?}"
         );
     }

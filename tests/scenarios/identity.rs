@@ -13,11 +13,9 @@ fn unknown_identity_gets_one_clear_line_and_a_close() {
         text.ends_with("\r\n") && text.matches("\r\n").count() == 1,
         "{text:?}"
     );
-    let events = proxy.audit();
+    let events = proxy.audit_when(|event| event["reason"] == "identity");
     assert!(
-        events
-            .iter()
-            .any(|event| event["certificate"].to_string().contains("nobody")),
+        events[0]["certificate"].to_string().contains("nobody"),
         "{events:#?}"
     );
 }

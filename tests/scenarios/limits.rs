@@ -214,12 +214,12 @@ fn command_that_cannot_be_judged_in_time_is_refused_and_drained() {
     let mut client = proxy.client("cart");
     // It may still end in GET, which this user may not do.
     assert_eq!(
-        client.call(&["SET", "cart:1", &"x".repeat(100_000)]),
+        client.call(&["SET", "cart:1", &"x".repeat(100_000), "NX"]),
         Reply::Simple("OK".into())
     );
     assert!(
         client
-            .call(&["SET", "cart:2", &"x".repeat(4 << 20)])
+            .call(&["SET", "cart:2", &"x".repeat(4 << 20), "NX"])
             .is_error()
     );
     assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));

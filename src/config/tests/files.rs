@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, load};
+use crate::config::{Config, DEFAULT_MAX_CONNECTIONS, load};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -66,7 +66,11 @@ fn the_values_shown_in_the_example_are_the_defaults() {
             load(&path, std::iter::empty()).unwrap_or_else(|problems| panic!("{problems}"));
         format!("{:#?}", loaded.config)
     };
-    assert_eq!(debug(&uncommented.join("\n")), debug(&text));
+    // Spelled out, this one is kept or refused; left out, it gives way to the limit of open files.
+    let spelled_out = format!("Some(\n                {DEFAULT_MAX_CONNECTIONS},\n            )");
+    let uncommented = debug(&uncommented.join("\n"));
+    assert!(uncommented.contains(&spelled_out), "{uncommented}");
+    assert_eq!(uncommented.replace(&spelled_out, "None"), debug(&text));
 }
 
 /// `key = value`, and not a part of the commented rule, which begins with `match`.

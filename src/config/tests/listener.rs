@@ -256,7 +256,7 @@ fn plaintext_stays_on_this_host() {
     for bind in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "[::ffff:10.0.0.1]:1"] {
         let text = format!("[[listener]]\nname = \"a\"\nbind = [\"{bind}\"]\n");
         let problem = format!(
-            "listener.a.bind[0] = \"{bind}\": without [listener.tls] a listener binds only \
+            "listener.a.bind[0] = \"{bind}\": plaintext, without [listener.tls], binds only \
              loopback addresses and unix sockets"
         );
         bad(&plaintext(&text), &problem);

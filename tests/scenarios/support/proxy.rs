@@ -390,6 +390,24 @@ impl Proxy {
             .collect()
     }
 
+    /// Waits for an audit event like this, and returns all that are.
+    #[track_caller]
+    pub fn audit_when(&self, like: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let events: Vec<Value> = self.audit().into_iter().filter(&like).collect();
+            if !events.is_empty() {
+                return events;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no such event: {:#?}",
+                self.audit()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for `count` audit events of this user, and returns them.
     #[track_caller]
     pub fn audit_of(&self, user: &str, count: usize) -> Vec<Value> {
