@@ -4,7 +4,9 @@
 //! configuration file, the Redis has a password that only the proxy knows, the clients speak TLS
 //! over sockets. Only the certificates are made up, and all of it goes away at the end.
 
+mod actor;
 mod client;
+mod props;
 mod scene;
 mod stage;
 mod tour;

@@ -1,13 +1,8 @@
 //! Everything that the tour needs: a folder, certificates, a Redis, the proxy. Dropped, it is gone.
 
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::resp::Reply;
@@ -15,6 +10,7 @@ use crate::tls::ClientTls;
 use crate::tls::authority::make_certificates;
 
 use super::client::Client;
+use super::props::{Folder, Process, random_hex};
 use super::{DemoError, failed};
 
 /// The scene of the tour. Fields are dropped in this order: who uses something goes before it.
@@ -27,28 +23,12 @@ pub(super) struct Scene {
     version: String,
 }
 
-/// A child process. It ends with the value.
-struct Process {
-    what: &'static str,
-    child: Child,
-    log: PathBuf,
-}
-
-/// A folder that nobody else may enter. It is removed with the value.
-struct Folder(PathBuf);
-
 /// What the renamed CONFIG is called.
 pub(super) const CONFIG_NAME: &str = "CONFIG_b840fc02";
 
 /// A start takes milliseconds; on a busy machine it may take its time.
 const START_WITHIN: Duration = Duration::from_secs(20);
 const START_STEP: Duration = Duration::from_millis(20);
-
-/// A process that is asked to end has so long.
-const END_WITHIN: Duration = Duration::from_secs(3);
-
-/// The path of a unix socket has at most 104 bytes (108 on Linux), and ours takes 44 of them.
-const LONGEST_BASE: usize = 60;
 
 // === impl Scene ===
 
@@ -130,7 +110,7 @@ impl Scene {
 
     /// The folder of it all.
     pub(super) fn folder(&self) -> &Path {
-        &self.folder.0
+        self.folder.root()
     }
 
     /// The password that only the proxy has; and the tour, to ask the Redis itself.
@@ -307,127 +287,4 @@ fn has_unlink(version: &str) -> bool {
 /// A port that was free a moment ago.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-/// 32 random bytes.
-fn random_hex() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-// === impl Folder ===
-
-impl Folder {
-    fn make() -> io::Result<Self> {
-        let mut base = std::env::temp_dir();
-        if base.as_os_str().len() > LONGEST_BASE {
-            base = PathBuf::from("/tmp");
-        }
-        let name = format!("respgate-demo-{}", &random_hex()?[..16]);
-        let path = std::path::absolute(base)?.join(name);
-        // Fails where there is something of that name: nobody can have put it there before us.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), DemoError> {
-        let path = self.path(name);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options
-            .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| failed(path.display().to_string(), error))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nobody is left to be told.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-// === impl Process ===
-
-impl Process {
-    /// Starts a program in `folder`, with its output in a file there.
-    fn start(
-        what: &'static str,
-        program: &Path,
-        args: &[&OsStr],
-        folder: &Folder,
-    ) -> Result<Self, DemoError> {
-        let log = folder.path(&format!("{}.log", what.rsplit(' ').next().unwrap_or(what)));
-        let output = File::create(&log)
-            .and_then(|file| Ok((file.try_clone()?, file)))
-            .map_err(|error| failed(log.display().to_string(), error))?;
-        let mut command = Command::new(program);
-        command
-            .args(args)
-            .current_dir(&folder.0)
-            .stdin(Stdio::null())
-            .stdout(output.0)
-            .stderr(output.1)
-            // Ctrl-C is for the demo alone: it ends its processes in order.
-            .process_group(0);
-        // What somebody set for a proxy of his own is not meant for this one.
-        let foreign = std::env::vars_os().map(|(name, _)| name);
-        for name in foreign.filter(|name| name.as_encoded_bytes().starts_with(b"RESPGATE__")) {
-            command.env_remove(name);
-        }
-        let child = command
-            .spawn()
-            .map_err(|error| failed(program.display().to_string(), error))?;
-        Ok(Self { what, child, log })
-    }
-
-    fn look_after(&mut self) -> Result<(), DemoError> {
-        match self.child.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(self.failed(format!("ended by itself ({status})"))),
-            Err(error) => Err(failed(self.what, error)),
-        }
-    }
-
-    fn failed(&self, how: String) -> DemoError {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        DemoError::Process {
-            what: self.what,
-            how,
-            log: lines[lines.len().saturating_sub(15)..].join("\n"),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
-        if ended(&mut self.child) {
-            return;
-        }
-        let id = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
-            // It may be gone already: then there is nothing to end.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        }
-        let deadline = Instant::now() + END_WITHIN;
-        while Instant::now() < deadline {
-            if ended(&mut self.child) {
-                return;
-            }
-            std::thread::sleep(START_STEP);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
