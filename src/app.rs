@@ -159,6 +159,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
 
 /// The signals that end the program.
 struct Ends {
+    hangup: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
@@ -168,15 +169,22 @@ struct Ends {
 impl Ends {
     fn new() -> io::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // What other proxies reload at must not end this one.
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version can't reload; restart it to change anything");
+                }
+            }
         }
     }
 }

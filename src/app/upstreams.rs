@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::config;
+use crate::config::{self, UpstreamAddress};
 use crate::proxy::{Inspection, inspect};
 
 use super::{AppError, Prepared};
@@ -100,13 +100,17 @@ fn describe(
         ));
     }
     if inspection.open {
+        let who = match settings.address {
+            UpstreamAddress::Unix(_) => "Whoever may open its socket",
+            UpstreamAddress::Tcp { .. } => "Whoever reaches it",
+        };
         let hint = if settings.password.is_some() {
             "runs commands without our password too"
         } else {
             "needs no password"
         };
         lines.push(format!(
-            "is open: it {hint}. Whoever reaches it goes around respgate: set requirepass, or let \
+            "is open: it {hint}. {who} goes around respgate: set requirepass, or let \
              nobody but respgate reach it"
         ));
     }

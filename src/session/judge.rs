@@ -51,7 +51,7 @@ pub(super) fn judge<'r>(
     let verdict = match entry {
         Some(entry) => judge_known(entry, login, args, multi, rules, facts),
         None if args.present() == 0 => judge_nameless(login),
-        None => Verdict::Refuse(unknown(login, args)),
+        None => Verdict::Refuse(unknown(login, args, rules)),
     };
     Judged { entry, verdict }
 }
@@ -128,7 +128,7 @@ fn judge_nameless<'r>(login: &Login) -> Verdict<'r> {
 
 /// A name that nobody knows, or that is hidden.
 #[cold]
-fn unknown(login: &Login, args: &Args<'_>) -> Refusal {
+fn unknown(login: &Login, args: &Args<'_>, rules: &Rules) -> Refusal {
     // What a browser sends when a page makes it talk to us. Redis has this guard since 3.2.7.
     let http = [&b"post"[..], b"host:"];
     if http
@@ -138,6 +138,8 @@ fn unknown(login: &Login, args: &Args<'_>) -> Refusal {
         Refusal::Http
     } else if login.user().is_none() {
         Refusal::NotAuthenticated
+    } else if rules.names.is_hidden(args.name()) {
+        Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand
     }
