@@ -295,8 +295,8 @@ async fn audit(stage: &mut Stage, scene: &Scene, strangers: bool) -> Result<(), 
         ("command", "flushall"),
         ("command", "flushall"),
         ("command", "flushall"),
-        ("unknown_command", "config"),
-        ("unknown_command", "config"),
+        ("hidden_command", "config"),
+        ("hidden_command", "config"),
         ("command", "config_b840fc02|get"),
     ]);
     let path = scene.audit();
