@@ -14,7 +14,7 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /dist/ /
 # Mount your own configuration and certificates here, read-only:
 #   docker run --read-only -v "$PWD/respgate:/etc/respgate:ro" -p 6380:6380 respgate
-# The files that the image brings are an example to start from; they name no certificate.
+# What the image brings (config/deploy/container.toml) expects certificates in /etc/respgate/certs.
 USER nonroot:nonroot
 EXPOSE 6380
 ENTRYPOINT ["/usr/local/bin/respgate"]

@@ -40,6 +40,7 @@ test:
 	@$(SUMMARY)
 
 bench:
+	@$(FETCH) --only 7.0.15,benchmark
 	$(CARGO) bench --locked
 
 lint: deny
@@ -65,12 +66,14 @@ ifneq ($(DENY),0)
 	fi
 endif
 
-# The tree that the image holds and that packages are made from.
+# The tree that the image holds and that packages are made from. What is in etc/ is where a
+# container starts; the other examples are documentation.
 dist:
 	$(CARGO) build --release --locked
 	rm -rf $(DIST)
 	install -D -m 0755 $(TARGET)/release/respgate $(DIST)/usr/local/bin/respgate
-	install -D -m 0644 LICENSE $(DIST)/usr/share/doc/respgate/LICENSE
-	install -D -m 0644 README.md $(DIST)/usr/share/doc/respgate/README.md
-	install -d $(DIST)/etc/respgate
-	cd config && find . -type f ! -name '*.key' -exec install -D -m 0644 {} '$(abspath $(DIST))/etc/respgate/{}' ';'
+	install -D -m 0644 -t $(DIST)/usr/share/doc/respgate LICENSE README.md CHANGELOG.md
+	install -D -m 0644 config/deploy/container.toml $(DIST)/etc/respgate/respgate.toml
+	install -D -m 0644 config/users.acl $(DIST)/etc/respgate/users.acl
+	cd config && find . -type f \( -name '*.toml' -o -name '*.acl' \) \
+		-exec install -D -m 0644 {} '$(abspath $(DIST))/usr/share/doc/respgate/config/{}' ';'

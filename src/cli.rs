@@ -176,10 +176,7 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
         let entry = prepared.rules.names().find(args.name());
         let judged = entry.and_then(|entry| entry.judged(&args)).unwrap_or(args);
         let told = explain(user, id, &judged, table);
-        say(&format!(
-            "rule:    {}",
-            told.rule.as_deref().unwrap_or("none speaks of it")
-        ));
+        say(&format!("rule:    {}", told.rule));
         for name in &told.names {
             say(&format!("key:     {}", String::from_utf8_lossy(name)));
         }

@@ -11,7 +11,7 @@ fail() {
 }
 
 for file in usr/local/bin/respgate etc/respgate/respgate.toml etc/respgate/users.acl \
-    usr/share/doc/respgate/LICENSE usr/share/doc/respgate/README.md; do
+    usr/share/doc/respgate/LICENSE usr/share/doc/respgate/README.md usr/share/doc/respgate/CHANGELOG.md; do
     [ -f "$tree/$file" ] || fail "$file is missing"
 done
 if find "$tree" -name '*.key' | grep -q .; then
@@ -20,9 +20,40 @@ fi
 "$tree/usr/local/bin/respgate" --version
 
 # The configuration with certificates beside it, as it is when they are mounted.
-cp -R "$tree/etc/respgate/." "$scratch"
-"$tree/usr/local/bin/respgate" certs --out "$scratch/certs" >/dev/null
-"$tree/usr/local/bin/respgate" check --config "$scratch/respgate.toml"
+respgate=$(realpath "$tree/usr/local/bin/respgate")
+"$respgate" certs --out "$scratch/certs" >/dev/null
+mkdir "$scratch/image"
+cp -R "$tree/etc/respgate/." "$scratch/certs" "$scratch/image"
+"$respgate" check --config "$scratch/image/respgate.toml"
+
+# The set-ups of the README. Each file's block begins with its path, each set-up with respgate.toml.
+awk -v out="$scratch/readme" '
+    /^```/ { inside = !inside; file = ""; first = inside; next }
+    first && sub("^# /etc/respgate/", "") {
+        if ($0 == "respgate.toml") number++
+        file = out number "/" $0
+        dir = file
+        sub("/[^/]*$", "", dir)
+        system("mkdir -p " dir)
+        first = 0
+        next
+    }
+    { first = 0 }
+    file { print > file }
+' "$tree/usr/share/doc/respgate/README.md"
+[ -d "$scratch/readme3" ] || fail 'the README has fewer than three set-ups'
+for setup in "$scratch"/readme*; do
+    cp -R "$scratch/certs" "$setup"
+    sed -n 's/^password_file = "\([^"]*\)".*/\1/p' "$setup/respgate.toml" | while read -r file; do
+        mkdir -p "$(dirname "$setup/$file")"
+        (umask 077 && echo secret >"$setup/$file")
+    done
+    "$respgate" check --config "$setup/respgate.toml" >"$scratch/log" 2>&1 \
+        || { cat "$scratch/log" >&2; fail 'a set-up of the README is out of order'; }
+    if grep warning "$scratch/log" >&2; then
+        fail 'a set-up of the README has warnings'
+    fi
+done
 
 # What the runtime image brings: the C library and libgcc, nothing else.
 missing=$(ldd "$tree/usr/local/bin/respgate" | awk '{ print $1 }' \

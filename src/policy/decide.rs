@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use crate::command::{Channels, Command, CommandId, Keys, Table, Touch, Unreadable, touches};
+use crate::command::{
+    Access, Channels, Command, CommandId, Keys, Table, Touch, Unreadable, touches,
+};
 use crate::resp::Args;
 
 use super::selector::Selector;
@@ -167,7 +169,8 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
                 if selector.allows_key(name, access) {
                     return ControlFlow::Continue(());
                 }
-                if !certain {
+                // What is to come may take away from the access, never give the key.
+                if !certain && selector.allows_key(name, Access::NONE) {
                     uncertain = true;
                     return ControlFlow::Continue(());
                 }
@@ -184,7 +187,7 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
                 DenyReason::Channel { index }
             }
             Touch::AllKeys { index, why } => {
-                if selector.allows_all_keys() {
+                if selector.allows_any_key() {
                     return ControlFlow::Continue(());
                 }
                 DenyReason::AllKeys { index, why }

@@ -6,6 +6,7 @@ use crate::command::{CommandId, Table, Touch, touches};
 use crate::resp::Args;
 
 use super::decide::{Decision, DenyReason, decide};
+use super::selector::Selector;
 use super::user::User;
 
 /// A decision and what led to it.
@@ -13,8 +14,8 @@ use super::user::User;
 pub struct Explanation {
     /// The decision itself.
     pub decision: Decision,
-    /// The rule that decided, as it stands in the ACL file; `None` where no rule speaks of it.
-    pub rule: Option<String>,
+    /// The rule that decided, as it stands in the ACL file; or that there is none that allows it.
+    pub rule: String,
     /// The keys and channels that the request names, at most 16 of them.
     pub names: Vec<Vec<u8>>,
     /// The key or channel that was refused.
@@ -40,29 +41,28 @@ pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Ex
         }
     });
     let root = &user.selectors()[0];
-    let (rule, offender) = match decision {
+    let command_rule = |selector: &Selector| selector.command_rule(id, table).map(str::to_owned);
+    let (rule, lack, refused) = match decision {
         Decision::Deny(denial) => match denial.reason {
-            DenyReason::Command => (root.command_rule(id, table).map(str::to_owned), None),
+            DenyReason::Command => (command_rule(root), "no rule allows it", None),
             DenyReason::Key { index } => {
-                let offender = args.get(index).unwrap_or_default();
-                (
-                    closest_key_rule(user, id, args, table, index),
-                    Some(offender.to_vec()),
-                )
+                let rule = closest_key_rule(user, id, args, table, index);
+                (rule, "no ~pattern matches", Some(index))
             }
-            DenyReason::Channel { index } => (None, args.get(index).map(<[u8]>::to_vec)),
+            DenyReason::Channel { index } => (None, "no &pattern matches", Some(index)),
             DenyReason::AllKeys { .. } | DenyReason::Unparsable { .. } | DenyReason::Arity => {
-                (None, None)
+                (None, "not all keys are allowed", None)
             }
         },
         Decision::Allow(_) | Decision::Wait => {
             let allowing = user.selectors().iter().find(|one| one.allows_command(id));
-            let rule = allowing
-                .and_then(|one| one.command_rule(id, table))
-                .map(str::to_owned);
-            (rule, None)
+            (allowing.and_then(command_rule), "no rule allows it", None)
         }
     };
+    let rule = rule.unwrap_or_else(|| lack.to_owned());
+    let offender = refused
+        .and_then(|index| args.get(index))
+        .map(<[u8]>::to_vec);
     Explanation {
         decision,
         rule,

@@ -97,6 +97,7 @@ impl Policy {
                 for reason in doubts(&user, table) {
                     warnings.push(source.problem(number, name, reason));
                 }
+                user.compile();
                 users.insert(name.into(), Arc::new(user));
             }
         }

@@ -6,6 +6,7 @@
 mod decide;
 mod explain;
 mod file;
+mod heads;
 mod password;
 mod pattern;
 mod rule;

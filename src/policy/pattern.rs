@@ -25,8 +25,7 @@ const MAX_STARS: usize = 1000;
 impl Pattern {
     /// Compiles a pattern. Every byte string is one.
     pub fn new(source: &[u8]) -> Self {
-        let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-        let shape = match source.iter().position(special) {
+        let shape = match source.iter().position(is_special) {
             None => Shape::Exact,
             Some(at) if source[at] == b'*' && at + 1 == source.len() => Shape::Prefix,
             Some(_) => Shape::Glob,
@@ -40,6 +39,12 @@ impl Pattern {
     /// The pattern as written.
     pub fn source(&self) -> &[u8] {
         &self.source
+    }
+
+    /// What every name begins with that it matches.
+    pub(super) fn head(&self) -> &[u8] {
+        let end = self.source.iter().position(is_special);
+        &self.source[..end.unwrap_or(self.source.len())]
     }
 
     /// Whether it matches the whole of `name`.
@@ -56,6 +61,10 @@ impl Pattern {
             Shape::Glob => matches_glob(&self.source, name),
         }
     }
+}
+
+fn is_special(byte: &u8) -> bool {
+    matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 
 /// Backtracks to the last star only: an earlier one can't help, since every other element takes
@@ -113,7 +122,8 @@ fn match_one(pattern: &[u8], byte: u8) -> (bool, usize) {
 }
 
 /// A class: `[^]` takes any byte, `[]` none, an unclosed one ends with the pattern, a reversed
-/// range is turned round, and `[a-]` is the range from `a` to `]`, unclosed.
+/// range is turned round, and `[a-]` is the range from `a` to `]`, unclosed. Ranges are between C's
+/// chars, which are signed where Redis mostly runs: 0x80 to 0xff lie before NUL.
 fn match_class(pattern: &[u8], byte: u8) -> (bool, usize) {
     let mut at = 1;
     let negated = pattern.get(at) == Some(&b'^');
@@ -133,8 +143,8 @@ fn match_class(pattern: &[u8], byte: u8) -> (bool, usize) {
             }
             [] => break,
             [from, b'-', to, ..] => {
-                let (low, high) = (from.min(to), from.max(to));
-                found |= (*low..=*high).contains(&byte);
+                let [from, to, byte] = [*from, *to, byte].map(u8::cast_signed);
+                found |= (from.min(to)..=from.max(to)).contains(&byte);
                 at += 3;
             }
             [literal, ..] => {
@@ -188,6 +198,16 @@ mod tests {
             let found = Pattern::new(pattern.as_bytes()).matches(name.as_bytes());
             assert_eq!(found, *expected, "{pattern} on {name}");
         }
+    }
+
+    #[test]
+    fn ranges_are_between_signed_bytes() {
+        let matches = |pattern: &[u8], byte: u8| Pattern::new(pattern).matches(&[byte]);
+        assert!(matches(b"[\xff-*]", b'*'));
+        assert!(!matches(b"[\xff-*]", b'a'));
+        assert!(!matches(b"[\xff-*]", 0x80));
+        assert!(matches(b"[\x80-\xff]", 0x90));
+        assert!(!matches(b"[a-z]", 0x90));
     }
 
     #[test]

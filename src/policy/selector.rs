@@ -2,6 +2,7 @@
 
 use crate::command::{Access, CommandId, Table};
 
+use super::heads::HeadIndex;
 use super::pattern::Pattern;
 use super::rule::{CommandRule, Rule, RuleError};
 
@@ -22,7 +23,15 @@ struct CommandSet(Box<[u64]>);
 #[derive(Clone, Debug)]
 enum Keys {
     All,
-    Some(Vec<KeyPattern>),
+    Some(KeyPatterns),
+}
+
+#[derive(Clone, Debug, Default)]
+struct KeyPatterns {
+    /// In the order of their rules.
+    list: Vec<KeyPattern>,
+    /// Only saves time: without it the list is gone through.
+    index: Option<HeadIndex>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +45,9 @@ enum Channels {
     All,
     Some(Vec<Pattern>),
 }
+
+/// So many key patterns are sooner gone through than looked up.
+const UNINDEXED: usize = 4;
 
 // === impl Selector ===
 
@@ -69,6 +81,16 @@ impl Selector {
         Ok(())
     }
 
+    /// After the last rule: prepares for many requests.
+    pub(super) fn compile(&mut self) {
+        if let Keys::Some(patterns) = &mut self.keys
+            && patterns.list.len() > UNINDEXED
+        {
+            let heads = patterns.list.iter().map(|key| key.pattern.head());
+            patterns.index = Some(HeadIndex::new(heads));
+        }
+    }
+
     /// Whether the command may be run at all.
     #[inline]
     pub fn allows_command(&self, id: CommandId) -> bool {
@@ -79,6 +101,19 @@ impl Selector {
     #[inline]
     pub fn allows_all_keys(&self) -> bool {
         matches!(self.keys, Keys::All)
+    }
+
+    /// Whether every key may be read and written: `allkeys`, or `*` as a pattern (`%RW~*`), which
+    /// Redis looks at key by key and takes for all in SORT … BY
+    /// (`ACLSelectorHasUnrestrictedKeyAccess`).
+    pub fn allows_any_key(&self) -> bool {
+        match &self.keys {
+            Keys::All => true,
+            Keys::Some(patterns) => patterns
+                .list
+                .iter()
+                .any(|key| key.pattern.source() == b"*" && grants(key.access, Access::READ_WRITE)),
+        }
     }
 
     /// Whether no channel needs to be looked at.
@@ -93,9 +128,14 @@ impl Selector {
     pub fn allows_key(&self, name: &[u8], access: Access) -> bool {
         match &self.keys {
             Keys::All => true,
-            Keys::Some(patterns) => patterns
-                .iter()
-                .any(|key| grants(key.access, access) && key.pattern.matches(name)),
+            Keys::Some(patterns) => {
+                let allows =
+                    |key: &KeyPattern| grants(key.access, access) && key.pattern.matches(name);
+                match &patterns.index {
+                    None => patterns.list.iter().any(allows),
+                    Some(index) => index.any(name, |number| allows(&patterns.list[number])),
+                }
+            }
         }
     }
 
@@ -131,7 +171,7 @@ impl Selector {
         let Keys::Some(patterns) = &self.keys else {
             return Some("~*".to_owned());
         };
-        let matching = || patterns.iter().filter(|key| key.pattern.matches(name));
+        let matching = || patterns.list.iter().filter(|key| key.pattern.matches(name));
         matching()
             .find(|key| grants(key.access, access))
             .or_else(|| matching().next())
@@ -189,7 +229,7 @@ impl CommandSet {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self::Some(Vec::new())
+        Self::Some(KeyPatterns::default())
     }
 }
 
@@ -206,9 +246,11 @@ impl Keys {
         if write {
             access = access | Access::WRITE;
         }
-        match patterns.iter_mut().find(|key| key.pattern == pattern) {
+        patterns.index = None;
+        let list = &mut patterns.list;
+        match list.iter_mut().find(|key| key.pattern == pattern) {
             Some(known) => known.access = known.access | access,
-            None => patterns.push(KeyPattern { pattern, access }),
+            None => list.push(KeyPattern { pattern, access }),
         }
         Ok(())
     }

@@ -70,6 +70,11 @@ impl User {
         self.selectors[0].apply(rule, text, table)
     }
 
+    /// After the last rule: prepares for many requests. What is allowed is the same without it.
+    pub fn compile(&mut self) {
+        self.selectors.iter_mut().for_each(Selector::compile);
+    }
+
     /// The name, as AUTH gives it.
     pub fn name(&self) -> &str {
         &self.name

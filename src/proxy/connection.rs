@@ -13,7 +13,7 @@ use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
-use crate::tls::{ServerStream, ServerTls, handshake_failure};
+use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
 use super::acceptor::Arrival;
 use super::relay::{End, Relay};
@@ -207,6 +207,11 @@ async fn shake_hands(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let failure = handshake_failure(&error);
+            if failure.kind == HandshakeFailureKind::Closed {
+                // A health check, or a client that changed its mind: a peer going away is no error.
+                tracing::debug!(peer = peer.address, "gone during the handshake");
+                return None;
+            }
             peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
             return None;
         }

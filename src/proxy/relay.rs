@@ -148,11 +148,9 @@ impl<'a> Relay<'a> {
             self.listens_for_drain = true;
             let _ = self.drained.as_mut().poll(cx);
         }
-        if self.service.sessions.draining.load(Ordering::Relaxed) && !self.session.has_ended() {
-            self.session.end();
-        }
+        let draining = self.service.sessions.draining.load(Ordering::Relaxed);
         loop {
-            let mut moved = match self.read_requests(cx) {
+            let mut moved = match self.read_requests(cx, draining) {
                 Ok(moved) => moved,
                 Err(end) => {
                     // What was read before is sent all the same, as far as the socket takes it.
@@ -167,6 +165,12 @@ impl<'a> Relay<'a> {
                 &mut self.down,
                 &mut self.auditor,
             );
+            // Nothing more will come, and the session has taken all that it could: what is left is
+            // half a request. (Where it can't take any now, as before a RESET is answered, the
+            // whole ones that are here still count.)
+            if (self.client_closed || draining) && self.session.takes_requests(&self.down) {
+                self.session.end();
+            }
             moved |= self.write_requests(cx);
             moved |= self.read_replies(cx);
             if let Err(error) = self.session.answer(&mut self.down) {
@@ -188,8 +192,9 @@ impl<'a> Relay<'a> {
     }
 
     /// Returns whether anything came.
-    fn read_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    fn read_requests(&mut self, cx: &mut Context<'_>, draining: bool) -> Result<bool, End> {
         let wanted = !self.client_closed
+            && !draining
             && self.up.waiting() < MARK
             && self.session.takes_requests(&self.down);
         if !wanted {
@@ -199,7 +204,6 @@ impl<'a> Relay<'a> {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
                 self.client_closed = true;
-                self.session.end();
                 Ok(true)
             }
             Poll::Ready(Ok(_)) => Ok(true),

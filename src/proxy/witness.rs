@@ -1,7 +1,7 @@
 //! Refusals into the audit and the log: who, what, which rule. Never a password, never a value.
 
 use crate::identity::Certificate;
-use crate::policy::{DenyReason, explain};
+use crate::policy::explain;
 use crate::session::{Refusal, Refused, Rules, Severity, Witness};
 use crate::telemetry::{Audit, Event};
 
@@ -73,9 +73,11 @@ impl Witness for Auditor<'_> {
             (Some(user), Some(id)) => Some(explain(user, id, &refused.args, self.rules.table())),
             _ => None,
         };
-        let (rule, names) =
-            explanation.map_or_else(Default::default, |told| (told.rule, told.names));
-        let rule = rule.or_else(|| no_rule(refused.refusal).map(str::to_owned));
+        // Where something else than the policy refused, no rule of it did.
+        let by_policy = matches!(refused.refusal, Refusal::Policy(_));
+        let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
+            (by_policy.then_some(told.rule), told.names, told.offender)
+        });
         let command = shown_name(refused);
         let reason = refused.refusal.label();
         match refused.refusal.severity() {
@@ -105,21 +107,11 @@ impl Witness for Auditor<'_> {
             certificate: self.peer.subject(),
             command: command.as_deref(),
             keys: names.iter().map(|name| shown_key(name)).collect(),
+            refused: offender.map(|name| shown_key(&name)),
             rule,
             reason,
             detail: None,
         });
-    }
-}
-
-/// What stands in a rule's place where it is the lack of one that decided.
-fn no_rule(refusal: Refusal) -> Option<&'static str> {
-    match refusal {
-        Refusal::Policy(DenyReason::Command) => Some("no rule allows it"),
-        Refusal::Policy(DenyReason::Key { .. }) => Some("no ~pattern matches"),
-        Refusal::Policy(DenyReason::Channel { .. }) => Some("no &pattern matches"),
-        Refusal::Policy(_) => Some("not all keys are allowed"),
-        _ => None,
     }
 }
 

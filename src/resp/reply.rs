@@ -90,16 +90,23 @@ impl ReplyScanner {
                     }
                 },
                 Stage::Payload(left) => {
-                    if rest.is_empty() {
-                        break;
-                    }
                     let taken = left.min(rest.len() as u64);
-                    consumed += taken as usize;
-                    self.stage = if taken == left {
-                        Stage::End
-                    } else {
-                        Stage::Payload(left - taken)
-                    };
+                    match &rest[taken as usize..] {
+                        _ if rest.is_empty() => break,
+                        // Most are here with all that belongs to them.
+                        [b'\r', b'\n', ..] => {
+                            consumed += taken as usize + 2;
+                            self.end_value();
+                        }
+                        _ => {
+                            consumed += taken as usize;
+                            self.stage = if taken == left {
+                                Stage::End
+                            } else {
+                                Stage::Payload(left - taken)
+                            };
+                        }
+                    }
                 }
                 Stage::End => match rest {
                     [b'\r', b'\n', ..] => {

@@ -13,6 +13,8 @@ use crate::resp::{Args, OwnedArgs, encode_bulk};
 pub struct Names {
     index: NameIndex,
     entries: Vec<Entry>,
+    /// Names that a rename took away.
+    hidden: Vec<Box<str>>,
 }
 
 /// What one name stands for.
@@ -157,7 +159,23 @@ impl Names {
             .map(|(number, entry)| (entry.visible.as_bytes(), number as u16));
         let index = NameIndex::build(numbered)
             .map_err(|error| vec![RewriteError::Index(error.to_string())])?;
-        Ok(Self { index, entries })
+        let hidden = rename.iter().map(|(name, _)| name.as_str());
+        let hidden = hidden
+            .filter(|name| index.find(name.as_bytes()).is_none())
+            .map(Into::into);
+        Ok(Self {
+            hidden: hidden.collect(),
+            index,
+            entries,
+        })
+    }
+
+    /// Whether a rename took this name away. The client is told that nobody knows it; the operator
+    /// is told the difference.
+    pub fn is_hidden(&self, name: &[u8]) -> bool {
+        self.hidden
+            .iter()
+            .any(|hidden| hidden.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// What a name stands for; `None`: nobody knows it, or it is hidden.

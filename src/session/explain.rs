@@ -5,7 +5,7 @@ use crate::identity::{AuthKind, Identity, Who};
 use crate::resp::Args;
 
 use super::facts::Facts;
-use super::judge::{Verdict, judge};
+use super::judge::{Multi, Verdict, judge};
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
 use super::requests::name_of;
@@ -44,13 +44,13 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
         commands: Some(every.collect()),
         ..Facts::default()
     };
-    let judged = judge(&login, args, false, rules, &facts);
+    let judged = judge(&login, args, Multi::Closed, rules, &facts);
     let (id, command) = name_of(judged.entry, args, rules);
     let (refusal, own) = match judged.verdict {
         Verdict::Forward(..) => (None, false),
         Verdict::Own(_) => (None, true),
         Verdict::Refuse(refusal) => (Some(refusal), false),
-        Verdict::Wait => (Some(Refusal::TooLarge), false),
+        Verdict::Wait | Verdict::Hold => (Some(Refusal::TooLarge), false),
     };
     Ok(Foresight {
         refusal,

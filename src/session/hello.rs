@@ -63,9 +63,13 @@ impl<'a> Hello<'a> {
     }
 }
 
+/// Whether Redis' `string2ll` takes it: no leading zero, no `-0`.
 fn is_integer(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    !digits.is_empty() && digits.len() < 19 && digits.iter().all(u8::is_ascii_digit)
+    match text.strip_prefix(b"-").unwrap_or(text) {
+        [b'0'] => text.len() == 1,
+        [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 /// The answer: RESP2's flat array of seven pairs.

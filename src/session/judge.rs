@@ -19,6 +19,17 @@ pub(super) enum Verdict<'r> {
     Own(Kind),
     /// What has not arrived could change it.
     Wait,
+    /// It depends on a reply that is owed.
+    Hold,
+}
+
+/// Whether a transaction is open, as far as it is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Multi {
+    Closed,
+    Open,
+    /// The replies that tell it are still owed.
+    Pending,
 }
 
 /// A verdict, and what the request's name stands for.
@@ -32,15 +43,15 @@ pub(super) struct Judged<'r> {
 pub(super) fn judge<'r>(
     login: &Login,
     args: &Args<'_>,
-    in_multi: bool,
+    multi: Multi,
     rules: &'r Rules,
     facts: &Facts,
 ) -> Judged<'r> {
     let entry = args.get(0).and_then(|name| rules.names.find(name));
     let verdict = match entry {
-        Some(entry) => judge_known(entry, login, args, in_multi, rules, facts),
+        Some(entry) => judge_known(entry, login, args, multi, rules, facts),
         None if args.present() == 0 => judge_nameless(login),
-        None => Verdict::Refuse(unknown(login, args)),
+        None => Verdict::Refuse(unknown(login, args, rules)),
     };
     Judged { entry, verdict }
 }
@@ -50,7 +61,7 @@ fn judge_known<'r>(
     entry: &'r Entry,
     login: &Login,
     args: &Args<'_>,
-    in_multi: bool,
+    multi: Multi,
     rules: &'r Rules,
     facts: &Facts,
 ) -> Verdict<'r> {
@@ -58,8 +69,13 @@ fn judge_known<'r>(
     match kind {
         Kind::Quit | Kind::Reset => return Verdict::Own(kind),
         // Redis would queue these; nothing of a client's credentials goes upstream.
-        Kind::Auth | Kind::Hello if in_multi => return Verdict::Refuse(Refusal::InMulti),
-        Kind::Auth | Kind::Hello => return Verdict::Own(kind),
+        Kind::Auth | Kind::Hello => {
+            return match multi {
+                Multi::Closed => Verdict::Own(kind),
+                Multi::Open => Verdict::Refuse(Refusal::InMulti),
+                Multi::Pending => Verdict::Hold,
+            };
+        }
         _ => {}
     }
     let Some(user) = login.user() else {
@@ -112,7 +128,7 @@ fn judge_nameless<'r>(login: &Login) -> Verdict<'r> {
 
 /// A name that nobody knows, or that is hidden.
 #[cold]
-fn unknown(login: &Login, args: &Args<'_>) -> Refusal {
+fn unknown(login: &Login, args: &Args<'_>, rules: &Rules) -> Refusal {
     // What a browser sends when a page makes it talk to us. Redis has this guard since 3.2.7.
     let http = [&b"post"[..], b"host:"];
     if http
@@ -122,6 +138,8 @@ fn unknown(login: &Login, args: &Args<'_>) -> Refusal {
         Refusal::Http
     } else if login.user().is_none() {
         Refusal::NotAuthenticated
+    } else if rules.names.is_hidden(args.name()) {
+        Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand
     }

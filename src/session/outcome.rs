@@ -14,8 +14,10 @@ use super::facts::{Facts, Version};
 pub enum Refusal {
     /// The policy says no.
     Policy(DenyReason),
-    /// Nobody knows a command of this name, or it is hidden.
+    /// Nobody knows a command of this name.
     UnknownCommand,
+    /// The configuration hides the command: to the client it is unknown.
+    HiddenCommand,
     /// The container has no such subcommand.
     UnknownSubcommand,
     /// The client must log in first.
@@ -96,6 +98,7 @@ impl Refusal {
         match self {
             Self::Policy(reason) => reason.label(),
             Self::UnknownCommand => "unknown_command",
+            Self::HiddenCommand => "hidden_command",
             Self::UnknownSubcommand => "unknown_subcommand",
             Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
             Self::LoginFailed => "auth",
@@ -162,7 +165,7 @@ impl Refusal {
             Self::Policy(DenyReason::Arity) | Self::OwnArity => {
                 line(&["-ERR wrong number of arguments for '", command, "' command"]);
             }
-            Self::UnknownCommand => unknown_command(args, facts.version, out),
+            Self::UnknownCommand | Self::HiddenCommand => unknown_command(args, facts.version, out),
             Self::UnknownSubcommand => unknown_subcommand(args, command, facts.version, out),
             Self::NotAuthenticated => line(&["-NOAUTH Authentication required."]),
             Self::LoginFailed => line(&[login_failed(args, facts.version)]),

@@ -77,6 +77,7 @@ pub(super) fn answer_own(
             reply.extend_from_slice(b"+OK\r\n");
             Ok(Answered::Quit)
         }
-        _ => Ok(Answered::Reset),
+        _ if args.len() == 1 => Ok(Answered::Reset),
+        _ => Err(Refusal::OwnArity),
     }
 }

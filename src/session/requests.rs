@@ -10,7 +10,7 @@ use crate::resp::{
 use crate::rewrite::Entry;
 
 use super::facts::Facts;
-use super::judge::{Verdict, judge};
+use super::judge::{Multi, Verdict, judge};
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::{Context, Refusal};
@@ -24,7 +24,7 @@ use super::state::{Flow, Phase, Session};
 /// takes nothing of them but what `explain` says are keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
-    /// The user, if the client is anybody yet; for a failed AUTH the name that it gave.
+    /// The user, if the client is anybody yet; for a failed AUTH the user that it was before.
     pub user: Option<&'a str>,
     /// The command as the client names it; a name that nobody knows is as it came.
     pub command: &'a [u8],
@@ -47,12 +47,12 @@ pub trait Witness {
 /// after its first bytes were forwarded costs the upstream connection.
 const STREAM_AT: usize = 16 * 1024;
 
-/// Replies of our own that a client may leave untaken before it is not read any more: room for the
-/// refusals of a pipeline of 100,000 commands.
+/// Replies of our own, and slots, that a client may leave untaken before it is not read any more:
+/// room for the refusals of a pipeline of 100,000 commands, or for two million transactions' slots.
 const MAX_HELD: usize = 16 * 1024 * 1024;
 
-/// The same before AUTH, where a client needs no long pipelines, and a crowd that never logs in must
-/// not cost much.
+/// The same before AUTH, where a client has few replies to wait for, and there may be many clients
+/// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
@@ -66,7 +66,10 @@ enum Action<'r> {
     Refuse(Refusal),
     /// So is this one.
     Answered(Answered),
+    /// The verdict needs more of the request.
     Wait,
+    /// The verdict needs a reply that is owed.
+    Hold,
 }
 
 /// Everything outside the session that a request is taken with.
@@ -94,6 +97,7 @@ impl Session {
             witness,
         };
         while self.takes_requests(down) {
+            self.holding = false;
             let going_on = match self.flow {
                 Flow::Requests => self.take_request(&mut taking, up, down),
                 Flow::Forwarding(_) | Flow::Draining(_) => self.take_tail(up),
@@ -118,7 +122,8 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        phase && self.slots.held() + down.waiting() < most
+        let held_up = self.holding && self.slots.transaction_pending();
+        phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.
@@ -147,34 +152,13 @@ impl Session {
         down: &mut Pipe,
     ) -> Result<bool, ProtocolError> {
         match self.scanner.scan(up.unscanned())? {
-            Scan::Request => {
-                let args = self.scanner.args(up.unscanned());
-                let action = prepare(
-                    &mut self.scratch,
-                    &mut self.login,
-                    self.in_multi || self.slots.transaction_pending(),
-                    self.id,
-                    &args,
-                    taking,
-                );
-                let len = self.scanner.consumed();
-                match action {
-                    Action::Forward(_permit, kind, entry) => {
-                        self.owe(kind);
-                        match entry.replacement() {
-                            None => up.forward(len),
-                            Some(_) => self.forward_replaced(entry, up),
-                        }
-                    }
-                    action => {
-                        up.skip(len);
-                        self.conclude(action, taking.rules, up, down);
-                    }
-                }
-                self.scanner.reset();
-                Ok(true)
+            Scan::Request => Ok(self.take_scanned(true, taking, up, down)),
+            Scan::Incomplete => {
+                // A long request gets its verdict as soon as it can be given.
+                let held = up.unscanned().len();
+                let long = self.scanner.declared() > 0 && held >= self.inspect_at.max(STREAM_AT);
+                Ok(long && self.take_scanned(false, taking, up, down))
             }
-            Scan::Incomplete => self.take_beginning(taking, up, down),
             Scan::Empty => {
                 up.skip(self.scanner.consumed());
                 self.scanner.reset();
@@ -184,49 +168,62 @@ impl Session {
         }
     }
 
-    /// A request that isn't whole: where it is long, its verdict is given as soon as it can be.
-    fn take_beginning(
+    /// The request that was scanned, whole or its beginning. Returns whether it was taken.
+    #[inline]
+    fn take_scanned(
         &mut self,
+        whole: bool,
         taking: &mut Taking<'_, impl Witness>,
         up: &mut Pipe,
         down: &mut Pipe,
-    ) -> Result<bool, ProtocolError> {
-        let held = up.unscanned().len();
-        if self.scanner.declared() == 0 || held < self.inspect_at.max(STREAM_AT) {
-            return Ok(false);
-        }
+    ) -> bool {
         let args = self.scanner.args(up.unscanned());
-        let in_multi = self.may_be_in_multi();
+        let multi = self.multi();
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let mut action = prepare(scratch, login, in_multi, self.id, &args, taking);
+        let mut action = prepare(scratch, login, multi, self.id, &args, taking);
         if matches!(action, Action::Wait) {
+            let held = up.unscanned().len();
             if held < taking.rules.max_inspect {
                 // Asking again at every read would be quadratic in the request's length.
                 self.inspect_at = (held * 2).min(taking.rules.max_inspect);
-                return Ok(false);
+                return false;
             }
             let refusal = Refusal::TooLarge;
             refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
             action = Action::Refuse(refusal);
         }
-        self.inspect_at = 0;
         let len = self.scanner.consumed();
-        match action {
+        let forwarded = match action {
+            Action::Hold => {
+                self.holding = true;
+                return false;
+            }
             Action::Forward(_permit, kind, entry) => {
                 self.owe(kind);
                 match entry.replacement() {
                     None => up.forward(len),
                     Some(_) => self.forward_replaced(entry, up),
                 }
-                self.flow = Flow::Forwarding(self.scanner.take_tail());
+                true
             }
             action => {
                 up.skip(len);
                 self.conclude(action, taking.rules, up, down);
-                self.flow = Flow::Draining(self.scanner.take_tail());
+                false
             }
+        };
+        if whole {
+            self.scanner.reset();
+            return true;
         }
-        Ok(true)
+        self.inspect_at = 0;
+        let tail = self.scanner.take_tail();
+        self.flow = if forwarded {
+            Flow::Forwarding(tail)
+        } else {
+            Flow::Draining(tail)
+        };
+        true
     }
 
     /// An inline request: split as Redis does, judged, and sent on in canonical form.
@@ -238,15 +235,21 @@ impl Session {
     ) -> Result<bool, ProtocolError> {
         let len = self.scanner.consumed();
         let words = split_inline(&up.unscanned()[..len])?;
-        up.skip(len);
         self.scanner.reset();
         let args = words.as_args();
         if args.is_empty() {
+            up.skip(len);
             return Ok(true);
         }
-        let in_multi = self.may_be_in_multi();
+        let multi = self.multi();
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        match prepare(scratch, login, in_multi, self.id, &args, taking) {
+        let action = prepare(scratch, login, multi, self.id, &args, taking);
+        if matches!(action, Action::Hold) {
+            self.holding = true;
+            return Ok(false);
+        }
+        up.skip(len);
+        match action {
             Action::Forward(_permit, kind, entry) => {
                 self.owe(kind);
                 match entry.replacement() {
@@ -327,7 +330,7 @@ impl Session {
                     }
                 }
             }
-            Action::Forward(..) | Action::Wait => {}
+            Action::Forward(..) | Action::Wait | Action::Hold => {}
         }
     }
 
@@ -369,15 +372,16 @@ impl Session {
 fn prepare<'r>(
     scratch: &mut BytesMut,
     login: &mut Login,
-    in_multi: bool,
+    multi: Multi,
     session: u64,
     args: &Args<'_>,
     taking: &mut Taking<'r, impl Witness>,
 ) -> Action<'r> {
-    let judged = judge(login, args, in_multi, taking.rules, taking.facts);
+    let judged = judge(login, args, multi, taking.rules, taking.facts);
     match judged.verdict {
         Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
         Verdict::Wait => Action::Wait,
+        Verdict::Hold => Action::Hold,
         Verdict::Refuse(refusal) => {
             refuse(scratch, login, refusal, judged.entry, args, taking);
             Action::Refuse(refusal)

@@ -59,9 +59,10 @@ impl Slots {
         self.transactions > 0
     }
 
-    /// Bytes of ours that wait for their turn.
+    /// Bytes that the queue takes: ours that wait for their turn, and the slots themselves, of
+    /// which a client that never reads can make one with every few bytes it sends.
     pub(super) fn held(&self) -> usize {
-        self.replies.len()
+        self.replies.len() + self.queue.len() * size_of::<Slot>()
     }
 
     #[inline]

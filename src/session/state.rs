@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
 
+use super::judge::Multi;
 use super::login::Login;
 use super::pipe::Pipe;
 use super::rules::Rules;
@@ -27,6 +28,8 @@ pub struct Session {
     pub(super) fresh: bool,
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
+    /// The request at the front waits for a reply that is owed.
+    pub(super) holding: bool,
     /// Bytes of the current request at which its verdict is asked for again.
     pub(super) inspect_at: usize,
     /// The name that HELLO SETNAME gave, until there is an upstream to tell.
@@ -59,7 +62,7 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// The answer to RESET.
+/// The reply to RESET.
 pub(super) const RESET: &[u8] = b"+RESET\r\n";
 
 // === impl Session ===
@@ -77,6 +80,7 @@ impl Session {
             phase: Phase::Detached,
             fresh: false,
             in_multi: false,
+            holding: false,
             inspect_at: 0,
             name: None,
             scratch: BytesMut::new(),
@@ -125,7 +129,7 @@ impl Session {
             self.flow = Flow::Requests;
         }
         if self.phase == Phase::Resetting {
-            // It is owed, though there will be no fresh upstream any more.
+            // No upstream will follow; the reply is owed all the same.
             self.slots.push_local(RESET);
         }
         self.phase = Phase::Ended;
@@ -151,9 +155,20 @@ impl Session {
         self.flow != Flow::Requests || self.scanner.declared() > 0
     }
 
+    /// What is known of a transaction.
+    pub(super) fn multi(&self) -> Multi {
+        if self.slots.transaction_pending() {
+            Multi::Pending
+        } else if self.in_multi {
+            Multi::Open
+        } else {
+            Multi::Closed
+        }
+    }
+
     /// While a forwarded MULTI isn't known to be closed.
     pub(super) fn may_be_in_multi(&self) -> bool {
-        self.in_multi || self.slots.transaction_pending()
+        self.multi() != Multi::Closed
     }
 
     pub(super) fn set_limits(&mut self, rules: &Rules) {

@@ -48,6 +48,9 @@ pub struct Event<'a> {
     /// The keys and channels that the request names, at most 16, each cut to 256 bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// The one of them that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// The rule that decided, as it stands in the ACL file or the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,

@@ -64,9 +64,34 @@ pub fn handshake_failure(error: &io::Error) -> HandshakeFailure {
             )
         }
         HandshakeFailureKind::Closed => "the client closed the connection".to_owned(),
-        _ => error.to_string(),
+        _ => tls
+            .and_then(certificate_text)
+            .unwrap_or_else(|| error.to_string()),
     };
     HandshakeFailure { kind, text }
+}
+
+/// What to do about a certificate that old tools write, in place of a dump of what was expected.
+fn certificate_text(error: &Error) -> Option<String> {
+    let Error::InvalidCertificate(error) = error else {
+        return None;
+    };
+    let dump = format!("{error:?}");
+    let text = match error {
+        CertificateError::BadSignature => {
+            "the client certificate's signature does not hold: its issuer is another one of the same \
+             name, or signs with an RSA key below 2048 bits"
+        }
+        _ if dump.contains("UnsupportedSignatureAlgorithm") => {
+            "the client certificate is signed with an algorithm that is not accepted (SHA-1 or MD5?)"
+        }
+        _ if dump.contains("UnsupportedCertVersion") => {
+            "the client certificate is X.509 version 1; only version 3 is accepted (openssl x509 \
+             -req writes version 1 without -extfile)"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn io_kind(kind: io::ErrorKind) -> HandshakeFailureKind {

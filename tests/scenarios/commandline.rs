@@ -20,20 +20,22 @@ fn check_accepts_what_is_in_order() {
     respgate(&["check", "--config", &path]).expect_code(0);
 }
 
-/// With its certificates, which are made and not shipped.
+/// With its certificates, which are made and not shipped: in the folder beside it that it names.
 #[test]
 fn shipped_configuration_is_in_order() {
     let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for entry in std::fs::read_dir(shipped).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+            std::fs::copy(entry.path(), config.join(entry.file_name())).unwrap();
         }
     }
-    let certs = dir.path().join("certs");
+    let certs = dir.path().join("certs-dev");
     respgate(&["certs", "--out", certs.to_str().unwrap()]).expect_code(0);
-    let config = dir.path().join("respgate.toml");
+    let config = config.join("respgate.toml");
     respgate(&["check", "--config", config.to_str().unwrap()]).expect_code(0);
 }
 
