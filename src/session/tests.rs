@@ -331,29 +331,28 @@ fn auth_behind_an_unanswered_exec_waits_for_its_reply() {
     let arity = "-ERR wrong number of arguments for 'exec' command\r\n";
     let late = "-ERR respgate: not supported yet: 'auth' inside MULTI\r\n";
     for (reply, then) in [("*0\r\n", "+OK\r\n"), (arity, late)] {
-        for (auth, get) in [("AUTH cart-pw", "GET cart:1")] {
-            let mut it = Harness::cart();
-            let sent = it.commands(&["MULTI", "EXEC", auth, get]);
-            assert_eq!(sent, ["MULTI", "EXEC"], "what follows waits too");
-            it.down
-                .input()
-                .extend_from_slice(format!("+OK\r\n{reply}").as_bytes());
-            it.run();
-            let sent = decode(drain(&mut it.up).as_bytes());
-            let poisoned = if then == late {
-                vec!["ECHO", get]
-            } else {
-                vec![get]
-            };
-            assert_eq!(sent, poisoned);
-            let owed = if then == late {
-                "-ERR x\r\n+QUEUED\r\n"
-            } else {
-                "+QUEUED\r\n"
-            };
-            let got = it.upstream(owed);
-            assert_eq!(got, format!("+OK\r\n{reply}{then}+QUEUED\r\n"));
-        }
+        let (auth, get) = ("AUTH cart-pw", "GET cart:1");
+        let mut it = Harness::cart();
+        let sent = it.commands(&["MULTI", "EXEC", auth, get]);
+        assert_eq!(sent, ["MULTI", "EXEC"], "what follows waits too");
+        it.down
+            .input()
+            .extend_from_slice(format!("+OK\r\n{reply}").as_bytes());
+        it.run();
+        let sent = decode(drain(&mut it.up).as_bytes());
+        let poisoned = if then == late {
+            vec!["ECHO", get]
+        } else {
+            vec![get]
+        };
+        assert_eq!(sent, poisoned);
+        let owed = if then == late {
+            "-ERR x\r\n+QUEUED\r\n"
+        } else {
+            "+QUEUED\r\n"
+        };
+        let got = it.upstream(owed);
+        assert_eq!(got, format!("+OK\r\n{reply}{then}+QUEUED\r\n"));
     }
     let mut it = Harness::cart();
     let mut bytes = [encode("MULTI"), encode("EXEC")].concat();
