@@ -5,13 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::command::Table;
-use crate::config::{self, Config, DEFAULT_MAX_CONNECTIONS};
+use crate::config::{
+    self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
+};
 use crate::identity::{self, AuthKind, Naming};
 use crate::policy::{Policy, Source, User};
 use crate::proxy::ListenerParts;
 use crate::resp::Limits;
 use crate::rewrite::Names;
 use crate::session::Rules;
+use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::{AppError, Prepared};
@@ -25,11 +28,11 @@ pub fn prepare(
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
-    let (config, whole) = match config::load(path, environment) {
-        Ok(loaded) => (Some((loaded.config, loaded.warnings)), true),
+    let config = match config::load(path, environment) {
+        Ok(loaded) => Some((loaded.config, loaded.warnings)),
         Err(error) => {
             problems.extend(error.problems.0.iter().map(ToString::to_string));
-            (error.partial.map(|partial| (*partial, Vec::new())), false)
+            error.partial.map(|partial| (*partial, Vec::new()))
         }
     };
     let Some((config, warnings)) = config else {
@@ -44,12 +47,14 @@ pub fn prepare(
         })
         .ok();
     let policy = load_policy(&config.acl_files, &table, &mut problems, &mut warnings);
-    let mut listeners = Vec::new();
-    if whole {
-        listeners = load_listeners(&config, &mut problems, &mut warnings);
-        if let Some(policy) = &policy {
-            check_identities(&config, policy, &listeners, &mut problems, &mut warnings);
-        }
+    let listeners = load_listeners(&config, &mut problems, &mut warnings);
+    if let Some(policy) = &policy {
+        check_identities(&config, policy, &listeners, &mut problems, &mut warnings);
+    }
+    if config.audit.decisions != AuditDecisions::None
+        && let Err(error) = Audit::check(config.audit.path.as_deref())
+    {
+        problems.push(format!("{}: {error}", path.display()));
     }
     match (names, policy) {
         (Some(names), Some(policy)) if problems.is_empty() => {
@@ -114,14 +119,21 @@ fn load_policy(
 /// The file itself, or the files of a directory. Names that begin with a dot are not meant: an
 /// editor's, or the links of a Kubernetes mount.
 fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    if !fs::metadata(path)?.is_dir() {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_file() {
         return Ok(vec![path.to_owned()]);
+    }
+    if !metadata.is_dir() {
+        // Reading a pipe would wait for ever.
+        return Err(io::Error::other("neither a file nor a directory"));
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if !hidden && fs::metadata(entry.path())?.is_file() {
+        // A dead link is kept: reading it fails and names it.
+        let is_file = fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
+        if !hidden && is_file {
             files.push(entry.path());
         }
     }
@@ -136,6 +148,13 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
     )
 }
 
+/// Whether the file doesn't name all that the table needs; that was told already.
+fn is_partial(tls: &ListenerTls) -> bool {
+    let unnamed = |path: &PathBuf| path.as_os_str().is_empty();
+    let lacks_ca = tls.client_auth != ClientAuth::None && tls.client_ca.is_none();
+    unnamed(&tls.cert) || unnamed(&tls.key) || lacks_ca
+}
+
 fn load_listeners(
     config: &Config,
     problems: &mut Vec<String>,
@@ -144,6 +163,9 @@ fn load_listeners(
     let mut listeners = Vec::new();
     let file = config.path.display();
     for settings in &config.listeners {
+        if settings.tls.as_ref().is_some_and(is_partial) {
+            continue;
+        }
         let tls = match settings.tls.as_ref().map(ServerTls::load).transpose() {
             Ok(tls) => tls,
             Err(wrong) => {

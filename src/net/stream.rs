@@ -48,6 +48,16 @@ impl Stream {
         Ok(Self::Tcp(stream))
     }
 
+    /// Whether the peer has reset the connection, as far as the system knows: for one that is not
+    /// read just now.
+    pub fn is_broken(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// Connects to a unix socket.
     ///
     /// # Errors

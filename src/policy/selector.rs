@@ -177,23 +177,6 @@ impl Selector {
             .or_else(|| matching().next())
             .map(KeyPattern::to_rule)
     }
-
-    /// The pattern that allows a channel, as a rule.
-    pub fn channel_rule(&self, name: &[u8], is_pattern: bool) -> Option<String> {
-        match &self.channels {
-            Channels::All => Some("&*".to_owned()),
-            Channels::Some(patterns) => patterns
-                .iter()
-                .find(|pattern| {
-                    if is_pattern {
-                        pattern.source() == name
-                    } else {
-                        pattern.matches(name)
-                    }
-                })
-                .map(|pattern| format!("&{}", String::from_utf8_lossy(pattern.source()))),
-        }
-    }
 }
 
 /// Whether what a pattern grants covers what a command asks for.

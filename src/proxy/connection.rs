@@ -267,6 +267,16 @@ async fn close(downstream: &mut Downstream) {
 
 // === impl Downstream ===
 
+impl Downstream {
+    /// Whether the client has reset the connection.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.get_ref().0.is_broken(),
+            Self::Plain(stream) => stream.is_broken(),
+        }
+    }
+}
+
 impl AsyncRead for Downstream {
     fn poll_read(
         self: Pin<&mut Self>,

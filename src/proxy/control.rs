@@ -55,9 +55,6 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
             }
             (false, error) => tracing::debug!(upstream = name, %error, "still no upstream"),
         }
-        upstream
-            .ready
-            .store(false, std::sync::atomic::Ordering::Relaxed);
         sleep(wait).await;
         wait = (wait * 2).min(RETRY_TO);
     }
@@ -80,9 +77,6 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
     );
     warn_of_gaps(service, name, &facts);
     upstream.facts.store(Some(Arc::new(facts)));
-    upstream
-        .ready
-        .store(true, std::sync::atomic::Ordering::Relaxed);
     loop {
         sleep(PING_EVERY).await;
         if let Err(error) = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await {

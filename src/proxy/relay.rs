@@ -53,6 +53,8 @@ pub(super) struct Relay<'a> {
     upstream_closed: bool,
     /// The upstream takes no more bytes.
     upstream_deaf: bool,
+    /// The client isn't read just now: the upstream takes nothing, or owes a reply first.
+    unread: bool,
     /// What was written to the client is still on its way through TLS.
     unflushed: bool,
     deadlines: Deadlines,
@@ -73,6 +75,8 @@ struct Deadlines {
     stalled: Option<Instant>,
     write_timeout: Duration,
     closing: Option<Instant>,
+    /// When to look whether a client that isn't read is still there.
+    probe: Option<Instant>,
 }
 
 /// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
@@ -85,6 +89,10 @@ const READ: usize = 16 * 1024;
 /// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
 /// number.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
+
+/// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
+/// hangs. One look at its socket in ten seconds is nothing.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
 /// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
@@ -112,6 +120,7 @@ impl<'a> Relay<'a> {
             client_closed: false,
             upstream_closed: false,
             upstream_deaf: false,
+            unread: false,
             unflushed: false,
             deadlines: Deadlines {
                 timer: Box::pin(sleep_until(now)),
@@ -123,6 +132,7 @@ impl<'a> Relay<'a> {
                 stalled: None,
                 write_timeout: service.write_timeout,
                 closing: None,
+                probe: None,
             },
             drained: Box::pin(service.drained()),
             listens_for_drain: false,
@@ -197,6 +207,7 @@ impl<'a> Relay<'a> {
             && !draining
             && self.up.waiting() < MARK
             && self.session.takes_requests(&self.down);
+        self.unread = !wanted;
         if !wanted {
             return Ok(false);
         }
@@ -303,8 +314,14 @@ impl<'a> Relay<'a> {
         } else if self.deadlines.login.is_none() {
             self.deadlines.login = Some(Instant::now() + self.deadlines.auth_timeout);
         }
+        if !self.unread || self.client_closed {
+            self.deadlines.probe = None;
+        } else if self.deadlines.probe.is_none() {
+            self.deadlines.probe = Some(Instant::now() + PROBE);
+        }
         loop {
             let login = self.deadlines.login;
+            let probe = self.deadlines.probe;
             let blocked = self.client_closed && self.session.is_blocked();
             let closing = self.deadlines.closing.map(|closing| {
                 if blocked {
@@ -314,7 +331,7 @@ impl<'a> Relay<'a> {
                 }
             });
             let idle = self.deadlines.idle.map(|(idle, _)| idle);
-            let next = [login, closing, self.deadlines.stalled, idle]
+            let next = [login, closing, self.deadlines.stalled, idle, probe]
                 .into_iter()
                 .flatten()
                 .min();
@@ -332,6 +349,13 @@ impl<'a> Relay<'a> {
             }
             if closing == Some(next) || self.deadlines.stalled == Some(next) {
                 return Poll::Ready(End::Cut);
+            }
+            if probe == Some(next) {
+                if self.downstream.is_broken() {
+                    return Poll::Ready(End::Client);
+                }
+                self.deadlines.probe = Some(next + PROBE);
+                continue;
             }
             // One look a period costs less than a clock read a command; so an idle session is
             // closed after one to two periods.

@@ -59,8 +59,6 @@ pub(super) struct Upstream {
     pub(super) settings: config::Upstream,
     /// `None` until it has answered for the first time.
     pub(super) facts: ArcSwapOption<Facts>,
-    /// Whether it answered last time.
-    pub(super) ready: AtomicBool,
 }
 
 /// The count of sessions, and the word to end them.
@@ -141,7 +139,6 @@ impl Service {
             .map(|settings| Upstream {
                 settings,
                 facts: ArcSwapOption::empty(),
-                ready: AtomicBool::new(false),
             })
             .collect();
         Arc::new(Self {
@@ -235,20 +232,6 @@ impl Drop for SessionGuard {
 // === impl Running ===
 
 impl Running {
-    /// Whether every upstream has answered for the first time, by `deadline`.
-    pub async fn ready(&self, deadline: Instant) -> bool {
-        let all = || {
-            self.service
-                .upstreams
-                .iter()
-                .all(|one| one.facts.load().is_some())
-        };
-        while !all() && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_STEP).await;
-        }
-        all()
-    }
-
     /// Stops accepting, lets every session finish what it is owed, and ends by the deadline.
     /// Returns how many sessions had to be cut.
     pub async fn drain(self, deadline: Instant) -> usize {

@@ -150,11 +150,6 @@ impl Session {
         self.slots.front() == Some(Slot::Blocking)
     }
 
-    /// Whether a request is here in part: its head may be with the upstream already.
-    pub fn is_mid_request(&self) -> bool {
-        self.flow != Flow::Requests || self.scanner.declared() > 0
-    }
-
     /// What is known of a transaction.
     pub(super) fn multi(&self) -> Multi {
         if self.slots.transaction_pending() {

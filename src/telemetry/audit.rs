@@ -76,6 +76,33 @@ impl Audit {
         Self(None)
     }
 
+    /// Whether [`Audit::open`] would work, without making a file.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn check(path: Option<&Path>) -> Result<(), AuditError> {
+        let Some(path) = path else {
+            return Ok(());
+        };
+        let tried = if path.is_file() {
+            OpenOptions::new().append(true).open(path).map(drop)
+        } else if path.exists() {
+            // A pipe or a device: opening it may wait for its reader.
+            Ok(())
+        } else {
+            match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => {
+                    std::fs::read_dir(parent).map(drop)
+                }
+                _ => Ok(()),
+            }
+        };
+        tried.map_err(|source| AuditError {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
     /// Writes to a file, appending; or to stdout.
     ///
     /// # Errors

@@ -66,6 +66,40 @@ fn check_tells_every_fault_at_once() {
     }
 }
 
+/// Files that the configuration names are looked at even where it is wrong itself; what can't be
+/// read is named, and a pipe is not waited for.
+#[test]
+fn check_looks_at_every_file_in_one_go() {
+    let (dir, path) = config(|builder| {
+        builder
+            .listener("handshake_timeout = \"soon\"")
+            .section("[audit]\npath = \"no/such/folder/audit.log\"\n")
+    });
+    let acl = dir.path().join("more.acl");
+    std::fs::create_dir(&acl).unwrap();
+    std::os::unix::fs::symlink("nowhere", acl.join("dead.acl")).unwrap();
+    let pipe = dir.path().join("pipe.acl");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("server.key", "not-there.key").replace(
+        "[\"users.acl\"]",
+        "[\"users.acl\", \"more.acl\", \"pipe.acl\"]",
+    );
+    assert!(text.contains("pipe.acl"), "{text}");
+    std::fs::write(&path, text).unwrap();
+    let outcome = respgate(&["check", "--config", &path]).expect_code(78);
+    for word in [
+        "soon",
+        "not-there.key",
+        "dead.acl",
+        "pipe.acl",
+        "no/such/folder",
+    ] {
+        assert!(outcome.stderr.contains(word), "no {word}: {outcome:#?}");
+    }
+}
+
 #[test]
 fn run_refuses_what_check_refuses() {
     let (_dir, path) = config(|builder| builder.listener("allow = [\"10.0.0.0/99\"]"));

@@ -1,5 +1,6 @@
 //! The Redis behind the proxy: its password, its socket, its death.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -300,4 +301,46 @@ fn select_inside_a_transaction_takes_effect_when_it_runs() {
         client.send("MULTI\r\nSELECT 3\r\nSET cart:1 three\r\nEXEC\r\nGET cart:1\r\n");
         client.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n$5\r\nthree\r\n");
     }
+}
+
+/// While the upstream hangs with a full pipe the client isn't read, so its end can't be read either.
+#[test]
+fn client_that_resets_frees_its_place_while_the_upstream_hangs() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .plaintext()
+        .identities("[[identity]]\nmatch = {}\nuser = \"cart\"\nauth = \"address\"\n")
+        .section("[log]\nlevel = \"debug\"\n")
+        .start();
+    let pid = server.info("process_id");
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill")
+            .args([name, &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.write_all(b"PING\r\n").unwrap();
+    stream.read_exact(&mut [0; 7]).unwrap();
+    signal("-STOP");
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    // Until nobody takes any more: neither the upstream nor the proxy.
+    let _ = stream.write_all(&b"SET cart:1 abcdefghijklmnopqrstuvwxyz\r\n".repeat(1 << 20));
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    let start = std::time::Instant::now();
+    while !proxy.log_text().contains("end=\"client\"") {
+        let waited = start.elapsed();
+        if waited > Duration::from_secs(25) {
+            signal("-CONT");
+            panic!("its place is held after {waited:?}");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    signal("-CONT");
 }
