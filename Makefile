@@ -34,7 +34,8 @@ demo:
 test:
 	@$(FETCH)
 	@mkdir -p $(TARGET)
-	$(CARGO) test --locked --no-fail-fast 2>&1 | tee $(TARGET)/test.log || { $(SUMMARY); exit 1; }
+	RESPGATE_TEST_REDIS_7="$$($(FETCH) --print 7.0.15)" RESPGATE_TEST_REDIS_8="$$($(FETCH) --print 8.2.3)" \
+		$(CARGO) test --locked --no-fail-fast 2>&1 | tee $(TARGET)/test.log || { $(SUMMARY); exit 1; }
 	@$(MAKE) --no-print-directory dist
 	@tests/dist.sh $(DIST)
 	@$(SUMMARY)
