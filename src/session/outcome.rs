@@ -151,7 +151,12 @@ impl Refusal {
                 command,
                 "' command",
             ]),
-            Self::Policy(DenyReason::Key { .. } | DenyReason::Unparsable { .. }) => {
+            // Redis' own ACL lets DEBUG reach any key; only SORT has a text of its own.
+            Self::Policy(
+                DenyReason::Key { .. }
+                | DenyReason::Unparsable { .. }
+                | DenyReason::AllKeys { why: "DEBUG", .. },
+            ) => {
                 line(&["-NOPERM No permissions to access a key"]);
             }
             Self::Policy(DenyReason::Channel { .. }) => {

@@ -368,6 +368,35 @@ fn auth_behind_an_unanswered_exec_waits_for_its_reply() {
 }
 
 #[test]
+fn what_needs_all_keys_says_so() {
+    let who = Who::Fixed("writer".into());
+    let mut it = Harness::new(who, AuthKind::Certificate, rules(&[], &[]));
+    for (command, reply) in [
+        ("DEBUG RELOAD", NO_KEY),
+        (
+            "SORT_RO a:1 GET x",
+            "-NOPERM No permissions to access a key\r\n",
+        ),
+    ] {
+        assert!(it.commands(&[command]).is_empty());
+        assert_eq!(it.upstream(""), reply, "{command}");
+    }
+    let mut rules = rules(&[], &[]);
+    let source = Source {
+        path: "users.acl".into(),
+        content: b"user reader on +@all ~a:*\n".to_vec(),
+    };
+    rules.policy = Policy::parse(&[source], &rules.table).unwrap().0;
+    let mut it = Harness::new(Who::Fixed("reader".into()), AuthKind::Certificate, rules);
+    for option in ["BY", "GET"] {
+        let denied =
+            format!("-ERR {option} option of SORT denied due to insufficient ACL permissions.\r\n");
+        assert!(it.commands(&[&format!("SORT a:1 {option} x_*")]).is_empty());
+        assert_eq!(it.upstream(""), denied);
+    }
+}
+
+#[test]
 fn nothing_reaches_an_upstream_before_auth() {
     let mut it = Harness::new(Who::Chosen, AuthKind::Password, rules(&[], &[]));
     assert!(it.commands(&["GET cart:1", "NOSUCH", "MULTI"]).is_empty());
