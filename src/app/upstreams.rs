@@ -1,7 +1,5 @@
 //! `respgate check --upstream`: what the upstreams say of themselves.
 
-use std::collections::HashMap;
-
 use crate::config::{self, UpstreamAddress};
 use crate::proxy::{Inspection, inspect};
 
@@ -18,22 +16,15 @@ pub fn check_upstreams(prepared: &Prepared) -> Result<(Vec<String>, bool), AppEr
         .map_err(|error| AppError::Start(vec![error.to_string()]))?;
     let mut lines = Vec::new();
     let mut wrong = false;
-    let inspected: HashMap<&str, _> = runtime.block_on(async {
-        let mut all = HashMap::new();
-        for settings in &prepared.config.upstreams {
-            all.insert(&*settings.name, inspect(settings).await);
-        }
-        all
-    });
     for settings in &prepared.config.upstreams {
         let name = &settings.name;
-        match &inspected[&**name] {
+        match runtime.block_on(inspect(settings)) {
             Err(error) => {
                 wrong = true;
                 lines.push(format!("upstream.{name} ({}): {error}", settings.address));
             }
             Ok(inspection) => {
-                let (told, bad) = describe(prepared, settings, inspection);
+                let (told, bad) = describe(prepared, settings, &inspection);
                 wrong |= bad;
                 lines.extend(
                     told.into_iter()

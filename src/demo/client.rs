@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::timeout;
 
-use crate::resp::{Reply, decode_reply, encode_request};
+use crate::resp::{Reply, encode_request, take_reply};
 use crate::tls::ClientTls;
 
 /// One connection.
@@ -84,9 +84,7 @@ impl Client {
 
     async fn reply(&mut self) -> io::Result<Reply> {
         loop {
-            let here = self.buffer.clone().freeze();
-            if let Some((reply, used)) = decode_reply(&here).map_err(io::Error::other)? {
-                self.buffer.advance(used);
+            if let Some(reply) = take_reply(&mut self.buffer).map_err(io::Error::other)? {
                 return Ok(reply);
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
-use crate::resp::{Reply, decode_reply, encode_request};
+use crate::resp::{Reply, encode_request, take_reply};
 
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
@@ -106,17 +106,13 @@ impl Dialogue {
         encode_request(words.iter().map(|word| word.as_bytes()), &mut request);
         self.stream.write_all(&request).await?;
         loop {
-            let here = self.buffer.clone().freeze();
-            let decoded = decode_reply(&here);
-            match decoded.map_err(|error| UpstreamError::Answer(error.to_string()))? {
-                Some((reply, used)) => {
-                    self.buffer.advance(used);
-                    return Ok(reply);
-                }
-                None if self.buffer.len() > MAX_ANSWER => {
-                    return Err(UpstreamError::Answer("it is too long".to_owned()));
-                }
-                None => {}
+            let taken = take_reply(&mut self.buffer)
+                .map_err(|error| UpstreamError::Answer(error.to_string()))?;
+            if let Some(reply) = taken {
+                return Ok(reply);
+            }
+            if self.buffer.len() > MAX_ANSWER {
+                return Err(UpstreamError::Answer("it is too long".to_owned()));
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

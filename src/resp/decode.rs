@@ -3,7 +3,7 @@
 //! `redis-protocol` does the work. It recurses, and 80 KB of nested arrays overflow its stack (seen
 //! with 6.0.0), so the depth is measured first, without recursion.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::decode::decode_bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
@@ -46,18 +46,35 @@ const MAX_DEPTH: usize = 32;
 /// # Errors
 /// The bytes are no RESP2 reply, or one nested too deep.
 pub fn decode_reply(bytes: &Bytes) -> Result<Option<(Reply, usize)>, DecodeError> {
-    let step = ReplyScanner::default()
-        .advance(bytes)
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    if step.done.is_none() {
+    let Some(len) = whole_length(bytes)? else {
         return Ok(None);
-    }
-    check_depth(&bytes[..step.consumed])?;
-    match decode_bytes(&bytes.slice(..step.consumed)) {
+    };
+    check_depth(&bytes[..len])?;
+    match decode_bytes(&bytes.slice(..len)) {
         Ok(Some((frame, used))) => Ok(Some((frame.into(), used))),
         Ok(None) => Ok(None),
         Err(error) => Err(DecodeError::Malformed(error.to_string())),
     }
+}
+
+/// Takes the first reply out of a buffer that grows as bytes come; `None` if it isn't here whole.
+///
+/// # Errors
+/// As [`decode_reply`].
+pub fn take_reply(buffer: &mut BytesMut) -> Result<Option<Reply>, DecodeError> {
+    let Some(len) = whole_length(buffer)? else {
+        return Ok(None);
+    };
+    let reply = decode_reply(&buffer.split_to(len).freeze())?;
+    Ok(reply.map(|(reply, _)| reply))
+}
+
+/// How long the reply is that `bytes` starts with; `None` if it isn't here whole.
+fn whole_length(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
+    let step = ReplyScanner::default()
+        .advance(bytes)
+        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    Ok(step.done.map(|_| step.consumed))
 }
 
 /// Walks a whole RESP2 reply with a stack of counts that is itself bounded.

@@ -18,7 +18,7 @@ mod request;
 mod tail;
 
 pub use args::{Args, OwnedArgs, Span};
-pub use decode::{DecodeError, Reply, decode_reply};
+pub use decode::{DecodeError, Reply, decode_reply, take_reply};
 pub use encode::{encode_bulk, encode_header, encode_request};
 pub use error::{ProtocolError, ReplyError};
 pub use inline::split_inline;

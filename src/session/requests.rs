@@ -7,7 +7,7 @@ use crate::policy::Permit;
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
-use crate::rewrite::Entry;
+use crate::rewrite::{Entry, Replacement};
 
 use super::facts::Facts;
 use super::judge::{Multi, Verdict, judge};
@@ -202,7 +202,7 @@ impl Session {
                 self.owe(kind);
                 match entry.replacement() {
                     None => up.forward(len),
-                    Some(_) => self.forward_replaced(entry, up),
+                    Some(replacement) => self.forward_replaced(replacement, up),
                 }
                 true
             }
@@ -258,9 +258,7 @@ impl Session {
                         encode_request(words.into_iter(), up.staging());
                     }
                     Some(replacement) => {
-                        let count = replacement.count(args.len());
-                        encode_header(b'*', count as u64, up.staging());
-                        up.inject(replacement.head());
+                        inject_head(replacement, args.len(), up);
                         args.iter()
                             .skip(1)
                             .for_each(|arg| encode_bulk(arg, up.staging()));
@@ -283,15 +281,10 @@ impl Session {
     }
 
     /// Forwards the request at the front of `up` with something else in its name's place.
-    fn forward_replaced(&mut self, entry: &Entry, up: &mut Pipe) {
-        let Some(replacement) = entry.replacement() else {
-            return;
-        };
+    fn forward_replaced(&mut self, replacement: &Replacement, up: &mut Pipe) {
         let name_end = self.scanner.name_end();
-        let count = replacement.count(self.scanner.declared());
         up.skip(name_end);
-        encode_header(b'*', count as u64, up.staging());
-        up.inject(replacement.head());
+        inject_head(replacement, self.scanner.declared(), up);
         up.forward(self.scanner.consumed() - name_end);
     }
 
@@ -299,8 +292,9 @@ impl Session {
     fn conclude(&mut self, action: Action<'_>, rules: &Rules, up: &mut Pipe, down: &mut Pipe) {
         match action {
             Action::Refuse(refusal) if refusal.is_fatal() => {
-                self.reply_local(down);
+                // A request whose head is with the upstream is never answered.
                 self.end();
+                self.reply_local(down);
                 up.discard_input();
             }
             Action::Refuse(_) if self.may_be_in_multi() => {
@@ -351,13 +345,10 @@ impl Session {
         up: &mut Pipe,
         down: &mut Pipe,
     ) {
-        // A request whose head is with the upstream is never answered.
-        self.end();
         let refusal = Refusal::Protocol(error);
         let args = Args::new(&[], &[], 0);
         refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
-        self.reply_local(down);
-        up.discard_input();
+        self.conclude(Action::Refuse(refusal), taking.rules, up, down);
     }
 
     /// Tells the upstream the client's name, for CLIENT LIST.
@@ -365,6 +356,12 @@ impl Session {
         encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
         self.slots.push(Slot::Swallow);
     }
+}
+
+/// Begins a request of `len` arguments with something else in its name's place.
+fn inject_head(replacement: &Replacement, len: usize, up: &mut Pipe) {
+    encode_header(b'*', replacement.count(len) as u64, up.staging());
+    up.inject(replacement.head());
 }
 
 /// Judges a request, and prepares the reply if it isn't forwarded.
