@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use respgate::command::{Resolved, Table};
 use respgate::identity::{AuthKind, Identity, Who};
-use respgate::policy::{Decision, Policy, Source, decide};
+use respgate::policy::{Decision, Policy, Source, Whereabouts, decide};
 use respgate::resp::{Limits, RequestScanner, Scan};
 use respgate::rewrite::Names;
 use respgate::session::{Facts, Login, Pipe, Refused, Rules, Session, Witness};
@@ -141,7 +141,7 @@ fn verdict(user: &str, bytes: &[u8], allowed: bool) -> impl FnMut() -> Decision 
         let Resolved::Command(id) = entry.resolve(&judged, rules.table()) else {
             unreachable!("a known subcommand");
         };
-        decide(&user, id, &judged, rules.table())
+        decide(&user, id, &judged, Whereabouts::START, rules.table())
     };
     assert_eq!(matches!(judge(), Decision::Allow(_)), allowed);
     judge

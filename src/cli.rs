@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::app::{self, AppError, Prepared};
 use crate::config;
 use crate::demo;
-use crate::policy::{PasswordHash, explain};
+use crate::policy::{PasswordHash, Whereabouts, explain};
 use crate::resp::OwnedArgs;
 use crate::session::{Foresight, foresee};
 use crate::tls::authority::make_certificates;
@@ -175,7 +175,7 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
         // Of a substitute with arguments, what Redis will run is judged.
         let entry = prepared.rules.names().find(args.name());
         let judged = entry.and_then(|entry| entry.judged(&args)).unwrap_or(args);
-        let told = explain(user, id, &judged, table);
+        let told = explain(user, id, &judged, Whereabouts::START, table);
         say(&format!("rule:    {}", told.rule));
         for name in &told.names {
             say(&format!("key:     {}", String::from_utf8_lossy(name)));

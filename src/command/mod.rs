@@ -8,13 +8,16 @@
 //!   command of a request.
 //! - `keys`: [`touches`] visits the keys and channels of a request; `walk` follows key specs,
 //!   `options` holds the hand-written parsers of those commands whose keys depend on their options.
+//! - `databases`: which databases a request reaches; `gate`: what a command asks for besides a rule.
 //! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
 //! - `category`, `flags`: the closed sets that Redis sorts its commands into.
 //! - `record`, `generated`: the static data. `generate.py NEWEST OLDER… > generated.rs` writes it from
 //!   what the named redis-server binaries say.
 
 mod category;
+mod databases;
 mod flags;
+mod gate;
 mod generated;
 mod keys;
 mod name;
@@ -24,7 +27,9 @@ mod table;
 mod tests;
 
 pub use category::{Categories, Category};
+pub use databases::{Databases, UnreadableDatabase, database};
 pub use flags::{Flag, Flags};
+pub use gate::Gate;
 pub use keys::{
     Access, Begin, Channels, Find, KeySpec, Keys, Need, Parser, Touch, Unreadable, touches,
 };

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use super::category::{Categories, Category};
-use super::flags::Flags;
+use super::databases::Databases;
+use super::flags::{Flag, Flags};
+use super::gate::Gate;
 use super::generated::RECORDS;
 use super::keys::{Channels, Keys, Need};
 use super::name::{NameError, NameIndex};
@@ -37,6 +39,10 @@ pub struct Command {
     pub keys: Keys,
     /// Where its channels are.
     pub channels: Channels,
+    /// Which databases it reaches.
+    pub databases: Databases,
+    /// What it asks for besides a rule that allows it.
+    pub gate: Gate,
     /// How much must be here to tell what a request touches.
     pub need: Need,
     /// The version that introduced it; empty where no server says so.
@@ -104,7 +110,7 @@ impl Command {
         keys: Keys,
         channels: Channels,
     ) -> Self {
-        Self {
+        let mut command = Self {
             name: name.into(),
             arity,
             flags,
@@ -112,10 +118,20 @@ impl Command {
             need: Need::of(&keys, channels),
             keys,
             channels,
+            databases: Databases::default(),
+            gate: Gate::default(),
             since: "",
             parent: None,
             container: false,
-        }
+        };
+        command.databases = Databases::of(&command);
+        command.gate = Gate::of(&command.name);
+        command
+    }
+
+    /// Whether Redis' ACL lets everybody run it, whatever the rules say (`CMD_NO_AUTH`).
+    pub fn is_for_everybody(&self) -> bool {
+        self.flags.contains(Flag::NoAuth)
     }
 
     /// Whether Redis takes so many arguments, the name included, or answers an arity error.

@@ -1,12 +1,15 @@
-//! The decision on one request: a pure function of user, command and arguments.
+//! The decision on one request: a pure function of user, command, arguments and database.
 
 use std::ops::ControlFlow;
 
 use crate::command::{
-    Access, Channels, Command, CommandId, Keys, Table, Touch, Unreadable, touches,
+    Access, Channels, Command, CommandId, Databases, Gate, Keys, Table, Touch, Unreadable,
+    UnreadableDatabase, touches,
 };
 use crate::resp::Args;
 
+use super::lethal::lethal_parameter;
+use super::script::{hash_of, read_hash};
 use super::selector::Selector;
 use super::user::User;
 
@@ -19,6 +22,8 @@ pub enum Decision {
     Deny(Denial),
     /// Arguments that have not arrived could still change the verdict.
     Wait,
+    /// It may run in one of the databases that the client may be in, and not in another.
+    Unsettled(Denial),
 }
 
 /// Proof that the policy allowed a command. Only [`decide`] makes one.
@@ -39,6 +44,11 @@ pub struct Denial {
 /// Why the policy refuses. Closed on purpose: every reason has its text and its label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DenyReason {
+    /// The user may not use a database: the one in argument `index`, or for 0 the current one.
+    Database {
+        /// Position of the database's number.
+        index: usize,
+    },
     /// The user may not run the command.
     Command,
     /// Argument `index` names a key that the user may not touch like this. The key isn't kept: the
@@ -59,13 +69,36 @@ pub enum DenyReason {
         /// The option and its command, as Redis' error text names them.
         why: &'static str,
     },
-    /// Which keys it touches can't be told.
+    /// Which keys or databases it touches can't be told.
     Unparsable {
         /// Position of the argument that can't be read.
         index: usize,
     },
     /// Too few or too many arguments to tell the keys; Redis would refuse it for that too.
     Arity,
+    /// A lethal command, or parameter of CONFIG SET, without `lethal=` for it.
+    Lethal {
+        /// Position of the parameter, or 0 for the command.
+        index: usize,
+    },
+    /// A script that the policy doesn't name, by a user who may not do all that a script may.
+    Script,
+}
+
+/// The databases that a client may be in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Whereabouts<'a> {
+    /// One of these; never none.
+    Among(&'a [u32]),
+    /// Nobody knows.
+    Anywhere,
+}
+
+// === impl Whereabouts ===
+
+impl Whereabouts<'_> {
+    /// Where every connection begins.
+    pub const START: Whereabouts<'static> = Whereabouts::Among(&[0]);
 }
 
 // === impl Permit ===
@@ -83,25 +116,31 @@ impl DenyReason {
     /// The label used in metrics and the audit. Stable: dashboards depend on it.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Database { .. } => "database",
             Self::Command => "command",
             Self::Key { .. } => "key",
             Self::Channel { .. } => "channel",
             Self::AllKeys { .. } => "all_keys",
             Self::Unparsable { .. } => "unparsable",
             Self::Arity => "arity",
+            Self::Lethal { .. } => "lethal",
+            Self::Script => "script",
         }
     }
 
     /// How far the check came: of several selectors' refusals the farthest is the one to tell
-    /// (`acl.c`, `ACLCheckAllUserCommandPerm`).
+    /// (`acl.c`, `ACLCheckAllUserCommandPerm`; a database is the first thing that Valkey looks at).
     fn position(self) -> usize {
         match self {
-            Self::Command => 0,
-            Self::Arity => 1,
+            Self::Database { .. } => 0,
+            Self::Command => 1,
+            Self::Arity => 2,
             Self::Key { index }
             | Self::Channel { index }
             | Self::AllKeys { index, .. }
-            | Self::Unparsable { index } => index + 1,
+            | Self::Unparsable { index } => index + 3,
+            // These are asked of the user, when a selector has allowed the rest.
+            Self::Lethal { .. } | Self::Script => usize::MAX,
         }
     }
 }
@@ -109,12 +148,61 @@ impl DenyReason {
 /// Judges one request of `user`; `id` is what the table resolved its name to. `args` may still be
 /// arriving: then a verdict is given only if nothing that follows could change it.
 #[inline]
-pub fn decide(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Decision {
+pub fn decide(
+    user: &User,
+    id: CommandId,
+    args: &Args<'_>,
+    whereabouts: Whereabouts<'_>,
+    table: &Table,
+) -> Decision {
+    if user.restricts_databases() {
+        return decide_everywhere(user, id, args, whereabouts, table);
+    }
+    decide_in(user, id, args, Place::Open, table)
+}
+
+/// One database at a time, for users to whom it matters.
+fn decide_everywhere(
+    user: &User,
+    id: CommandId,
+    args: &Args<'_>,
+    whereabouts: Whereabouts<'_>,
+    table: &Table,
+) -> Decision {
+    let Whereabouts::Among(databases) = whereabouts else {
+        return decide_in(user, id, args, Place::Nowhere, table);
+    };
+    let mut verdict: Option<Decision> = None;
+    for database in databases {
+        let here = decide_in(user, id, args, Place::In(*database), table);
+        verdict = Some(match (verdict, here) {
+            (None, here) => here,
+            (Some(Decision::Wait), _) | (_, Decision::Wait) => return Decision::Wait,
+            (Some(Decision::Allow(_)), Decision::Deny(denial))
+            | (Some(Decision::Deny(denial)), Decision::Allow(_)) => Decision::Unsettled(denial),
+            (Some(before), _) => before,
+        });
+    }
+    verdict.unwrap_or_else(|| decide_in(user, id, args, Place::Nowhere, table))
+}
+
+/// Where a request is judged.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Nobody asks.
+    Open,
+    In(u32),
+    /// Unknown: only who may use every database may use this one.
+    Nowhere,
+}
+
+#[inline]
+fn decide_in(user: &User, id: CommandId, args: &Args<'_>, place: Place, table: &Table) -> Decision {
     let mut denied: Option<DenyReason> = None;
     let mut waiting = false;
     for selector in user.selectors() {
-        match check(selector, id, args, table) {
-            Check::Allow => return Decision::Allow(Permit { command: id }),
+        match check(selector, id, args, place, table) {
+            Check::Allow => return pass_gate(user, id, args, table),
             Check::Wait => waiting = true,
             Check::Deny(reason) => {
                 if denied.is_none_or(|known| known.position() < reason.position()) {
@@ -132,6 +220,61 @@ pub fn decide(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Dec
     })
 }
 
+/// What a selector allowed may ask for more.
+#[inline]
+fn pass_gate(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Decision {
+    let gate = table.command(id).gate;
+    if gate == Gate::None {
+        return Decision::Allow(Permit { command: id });
+    }
+    match check_gate(gate, user, id, args, table) {
+        Check::Allow => Decision::Allow(Permit { command: id }),
+        Check::Wait => Decision::Wait,
+        Check::Deny(reason) => Decision::Deny(Denial {
+            command: id,
+            reason,
+        }),
+    }
+}
+
+#[cold]
+fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Check {
+    let lethal = || user.lethal().allows(id, table);
+    let scripts = || user.scripts().allow_any() || user.is_unrestricted();
+    let pinned = |hash| match user.scripts().find(&hash) {
+        Some(_) => Check::Allow,
+        None => Check::Deny(DenyReason::Script),
+    };
+    // The request as Redis would take it; else it complains by itself.
+    let body = |index: usize| match args.get(index) {
+        Some(body) => pinned(hash_of(body)),
+        None if index < args.len() => Check::Wait,
+        None => Check::Deny(DenyReason::Arity),
+    };
+    match gate {
+        Gate::None => Check::Allow,
+        Gate::Lethal if lethal() => Check::Allow,
+        Gate::Lethal => Check::Deny(DenyReason::Lethal { index: 0 }),
+        Gate::LethalParameters if lethal() => Check::Allow,
+        Gate::LethalParameters => match lethal_parameter(args) {
+            Ok(None) => Check::Allow,
+            Ok(Some(index)) => Check::Deny(DenyReason::Lethal { index }),
+            Err(()) => Check::Wait,
+        },
+        Gate::Script | Gate::ScriptHash | Gate::ScriptLoad | Gate::Code if scripts() => {
+            Check::Allow
+        }
+        Gate::Script => body(1),
+        Gate::ScriptLoad => body(2),
+        Gate::ScriptHash => match args.get(1) {
+            Some(hex) => read_hash(hex).map_or(Check::Deny(DenyReason::Script), pinned),
+            None if args.len() > 1 => Check::Wait,
+            None => Check::Deny(DenyReason::Arity),
+        },
+        Gate::Code => Check::Deny(DenyReason::Script),
+    }
+}
+
 enum Check {
     Allow,
     Deny(DenyReason),
@@ -139,17 +282,73 @@ enum Check {
 }
 
 #[inline]
-fn check(selector: &Selector, id: CommandId, args: &Args<'_>, table: &Table) -> Check {
-    if !selector.allows_command(id) {
-        return Check::Deny(DenyReason::Command);
-    }
+fn check(
+    selector: &Selector,
+    id: CommandId,
+    args: &Args<'_>,
+    place: Place,
+    table: &Table,
+) -> Check {
     let command = table.command(id);
+    if !selector.allows_all_databases() {
+        match check_databases(selector, command, args, place) {
+            Check::Allow => {}
+            other => return other,
+        }
+    }
+    if !selector.allows_command(id) {
+        match check_first_arg(selector, id, command, args) {
+            Check::Allow => {}
+            other => return other,
+        }
+    }
     let keys = selector.allows_all_keys() || matches!(command.keys, Keys::None);
     let channels = selector.allows_all_channels() || command.channels == Channels::None;
     if keys && channels {
         return Check::Allow;
     }
     check_touches(selector, command, args)
+}
+
+/// A command that isn't allowed may be so with its first argument.
+#[cold]
+fn check_first_arg(
+    selector: &Selector,
+    id: CommandId,
+    command: &Command,
+    args: &Args<'_>,
+) -> Check {
+    if command.is_for_everybody() {
+        return Check::Allow;
+    }
+    if !selector.has_first_args(id) {
+        return Check::Deny(DenyReason::Command);
+    }
+    match args.get(1) {
+        Some(argument) if selector.allows_first_arg(id, argument) => Check::Allow,
+        None if args.len() > 1 => Check::Wait,
+        _ => Check::Deny(DenyReason::Command),
+    }
+}
+
+#[cold]
+fn check_databases(selector: &Selector, command: &Command, args: &Args<'_>, place: Place) -> Check {
+    let denied = |index| Check::Deny(DenyReason::Database { index });
+    let databases = command.databases;
+    let here = match place {
+        Place::Open => true,
+        Place::In(database) => selector.allows_database(database),
+        Place::Nowhere => false,
+    };
+    if databases == Databases::All || (databases.uses_current() && !here) {
+        return denied(0);
+    }
+    match databases.find_named(args, |number| !selector.allows_database(number)) {
+        Ok(None) => Check::Allow,
+        Ok(Some(index)) => denied(index),
+        Err(UnreadableDatabase::Incomplete) => Check::Wait,
+        Err(UnreadableDatabase::Unparsable(index)) => Check::Deny(DenyReason::Unparsable { index }),
+    }
 }
 
 fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Check {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::command::{CommandId, Table, Touch, touches};
 use crate::resp::Args;
 
-use super::decide::{Decision, DenyReason, decide};
+use super::decide::{Decision, DenyReason, Whereabouts, decide};
 use super::selector::Selector;
 use super::user::User;
 
@@ -26,8 +26,14 @@ pub struct Explanation {
 const MAX_NAMES: usize = 16;
 
 /// Judges again and says why.
-pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Explanation {
-    let decision = decide(user, id, args, table);
+pub fn explain(
+    user: &User,
+    id: CommandId,
+    args: &Args<'_>,
+    whereabouts: Whereabouts<'_>,
+    table: &Table,
+) -> Explanation {
+    let decision = decide(user, id, args, whereabouts, table);
     let mut names = Vec::new();
     // What can't be read has no names to tell; the decision says so itself.
     let _ = touches(table.command(id), args, &mut |touch| {
@@ -41,9 +47,22 @@ pub fn explain(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Ex
         }
     });
     let root = &user.selectors()[0];
-    let command_rule = |selector: &Selector| selector.command_rule(id, table).map(str::to_owned);
+    let command_rule = |selector: &Selector| selector.command_rule(id, table);
     let (rule, lack, refused) = match decision {
-        Decision::Deny(denial) => match denial.reason {
+        Decision::Deny(denial) | Decision::Unsettled(denial) => match denial.reason {
+            DenyReason::Database { index } => {
+                let rule = root.describe_databases();
+                (
+                    rule,
+                    "no db= rule allows it",
+                    Some(index).filter(|index| *index > 0),
+                )
+            }
+            DenyReason::Lethal { index } => {
+                let missing = Some(index).filter(|index| *index > 0);
+                (None, "no lethal= rule for it", missing)
+            }
+            DenyReason::Script => (None, "no script= rule for it", None),
             DenyReason::Command => (command_rule(root), "no rule allows it", None),
             DenyReason::Key { index } => {
                 let rule = closest_key_rule(user, id, args, table, index);

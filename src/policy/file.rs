@@ -1,23 +1,16 @@
-//! ACL files: `user NAME rule…`, one a line, as Redis writes them.
+//! ACL files: `user NAME rule…`, one a line, as Redis writes them, and `role NAME rule…`.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
 
 use crate::command::Table;
 
-use super::password::PasswordHash;
+use super::roles::Roles;
+use super::rule::{ScriptFiles, no_files};
+use super::setuser::{SetUserError, merge_selectors};
+use super::store::Policy;
 use super::user::User;
-
-/// All users, compiled.
-#[derive(Debug)]
-pub struct Policy {
-    users: HashMap<Box<str>, Arc<User>>,
-    content_hash: String,
-}
 
 /// One ACL file's content.
 #[derive(Clone, Debug)]
@@ -41,115 +34,167 @@ pub struct Problem {
     pub reason: String,
 }
 
-// === impl Policy ===
+/// What one line defines.
+struct Definition<'a> {
+    source: &'a Source,
+    line: usize,
+    name: &'a str,
+    words: Vec<&'a [u8]>,
+}
+
+/// Reads a script that an ACL file names: the file's path, the name as it stands there.
+pub type ReadScript<'a> = &'a dyn Fn(&Path, &str) -> Result<Vec<u8>, String>;
 
 impl Policy {
-    /// Compiles ACL files, and says what in them is legal and probably not meant.
+    /// Compiles ACL files that name no scripts, and says what in them is legal and probably not
+    /// meant.
     ///
     /// # Errors
     /// All that is wrong, in all files. There is no partial policy.
     pub fn parse(sources: &[Source], table: &Table) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let mut users: HashMap<Box<str>, Arc<User>> = HashMap::new();
+        Self::parse_with(sources, table, &|_, name| no_files(name))
+    }
+
+    /// The same, where `script=FILE` is read with `read`.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`].
+    pub fn parse_with(
+        sources: &[Source],
+        table: &Table,
+        read: ReadScript<'_>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut warnings = Vec::new();
-        let mut digest = Sha256::new();
+        let (mut users, mut roles) = (Vec::new(), Vec::new());
         for source in sources {
-            // Length first: two files never hash like one that holds both.
-            digest.update((source.content.len() as u64).to_be_bytes());
-            digest.update(&source.content);
-            let Ok(text) = std::str::from_utf8(&source.content) else {
-                problems.push(source.problem(0, "", "the file is not UTF-8"));
+            read_lines(source, &mut users, &mut roles, &mut problems);
+        }
+        let roles = collect_roles(&roles, table, &mut problems);
+        let mut warnings = Vec::new();
+        let mut compiled: Vec<Arc<User>> = Vec::new();
+        for definition in &users {
+            if compiled.iter().any(|known| known.name() == definition.name) {
+                let reason =
+                    "Duplicate user found. A user can only be defined once in config files";
+                problems.push(definition.problem(definition.name, reason));
                 continue;
-            };
-            for (number, line) in text.lines().enumerate() {
-                let number = number + 1;
-                let mut words = line.split_ascii_whitespace();
-                match words.next() {
-                    None => continue,
-                    Some(word) if word.starts_with('#') => continue,
-                    Some("user") => {}
-                    Some("role") => {
-                        problems.push(source.problem(number, "role", "not built yet: roles"));
-                        continue;
-                    }
-                    Some(word) => {
-                        let reason = "a line starts with 'user' or is a '#' comment";
-                        problems.push(source.problem(number, &masked(word), reason));
-                        continue;
-                    }
-                }
-                let Some(name) = words.next() else {
-                    problems.push(source.problem(number, "user", "the user's name is missing"));
-                    continue;
-                };
-                if users.contains_key(name) {
-                    let reason =
-                        "Duplicate user found. A user can only be defined once in config files";
-                    problems.push(source.problem(number, name, reason));
-                    continue;
-                }
-                let mut user = User::new(name);
-                for word in words {
-                    if let Err(error) = user.apply(word, table) {
-                        problems.push(source.problem(number, &masked(word), &error.to_string()));
-                    }
-                }
-                for reason in doubts(&user, table) {
-                    warnings.push(source.problem(number, name, reason));
-                }
-                user.compile();
-                users.insert(name.into(), Arc::new(user));
             }
+            let files = |name: &str| read(&definition.source.path, name);
+            let user = compile_user(definition, &roles, table, &files, &mut problems);
+            for reason in doubts(&user, table) {
+                warnings.push(definition.problem(definition.name, reason));
+            }
+            compiled.push(Arc::new(user));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let content_hash = digest
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok((
-            Self {
-                users,
-                content_hash,
-            },
-            warnings,
-        ))
+        Ok((Self::new(compiled, roles, sources), warnings))
     }
+}
 
-    /// The user of this name.
-    pub fn user(&self, name: &str) -> Option<&Arc<User>> {
-        self.users.get(name)
+/// Sorts a file's lines into users and roles.
+fn read_lines<'a>(
+    source: &'a Source,
+    users: &mut Vec<Definition<'a>>,
+    roles: &mut Vec<Definition<'a>>,
+    problems: &mut Vec<Problem>,
+) {
+    let Ok(text) = std::str::from_utf8(&source.content) else {
+        problems.push(source.problem(0, "", "the file is not UTF-8"));
+        return;
+    };
+    for (number, line) in (1..).zip(text.lines()) {
+        let mut words = line.split_ascii_whitespace();
+        let kind = match words.next() {
+            None => continue,
+            Some(word) if word.starts_with('#') => continue,
+            Some(word @ ("user" | "role")) => word,
+            Some(word) => {
+                let reason = "a line starts with 'user', 'role' or is a '#' comment";
+                problems.push(source.problem(number, &masked(word.as_bytes()), reason));
+                continue;
+            }
+        };
+        let Some(name) = words.next() else {
+            let reason = format!("the {kind}'s name is missing");
+            problems.push(source.problem(number, kind, &reason));
+            continue;
+        };
+        let definition = Definition {
+            source,
+            line: number,
+            name,
+            words: words.map(str::as_bytes).collect(),
+        };
+        if kind == "user" {
+            users.push(definition);
+        } else {
+            roles.push(definition);
+        }
     }
+}
 
-    /// Every user, in no order.
-    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
-        self.users.values()
+/// Roles stand for their rules; each is checked by itself too, so that an unused one is no trap.
+fn collect_roles(
+    definitions: &[Definition<'_>],
+    table: &Table,
+    problems: &mut Vec<Problem>,
+) -> Roles {
+    let mut roles = Roles::default();
+    for definition in definitions {
+        if !roles.insert(definition.name, &definition.words) {
+            let reason = "Duplicate role found. A role can only be defined once";
+            problems.push(definition.problem(definition.name, reason));
+        }
     }
+    for definition in definitions {
+        let files = |_: &str| Ok(Vec::new());
+        compile_user(definition, &roles, table, &files, problems);
+    }
+    roles
+}
 
-    /// One SHA-256 over all files, hex.
-    pub fn content_hash(&self) -> &str {
-        &self.content_hash
+/// The user that a line makes, with all that is wrong in it.
+fn compile_user(
+    definition: &Definition<'_>,
+    roles: &Roles,
+    table: &Table,
+    files: ScriptFiles<'_>,
+    problems: &mut Vec<Problem>,
+) -> User {
+    let mut user = User::new(definition.name);
+    let mut told = Vec::new();
+    let words = roles.expand(&definition.words, &mut |word, error| {
+        told.push(definition.problem(&masked(word), &error.to_string()));
+    });
+    match merge_selectors(&words) {
+        Ok(rules) => {
+            for rule in &rules {
+                if let Err(error) = user.apply_with(rule, table, files) {
+                    told.push(definition.problem(&masked(rule), &error.to_string()));
+                }
+            }
+        }
+        Err(error @ SetUserError::Unmatched(_)) => {
+            told.push(definition.problem("(", &error.to_string()));
+        }
+        Err(error) => told.push(definition.problem("", &error.to_string())),
     }
-
-    /// The user that a name and a password log in as. Hashes the password whether the user exists
-    /// or not, so that the time taken doesn't tell.
-    pub fn authenticate(&self, name: &str, password: &[u8]) -> Option<&Arc<User>> {
-        let given = PasswordHash::of(password);
-        self.user(name).filter(|user| user.accepts(&given))
-    }
+    user.compile(table);
+    problems.extend(told);
+    user
 }
 
 /// What a file can say legally and hardly mean.
 fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
     let mut doubts = Vec::new();
     let root = &user.selectors()[0];
-    let publishes = ["publish", "subscribe", "psubscribe"]
-        .iter()
-        .filter_map(|name| table.find_full(name))
-        .any(|id| root.allows_command(id));
-    if publishes && !root.has_channels() {
+    let allows = |names: &[&str]| {
+        let mut ids = names.iter().filter_map(|name| table.find_full(name));
+        ids.any(|id| root.allows_command(id))
+    };
+    if allows(&["publish", "subscribe", "psubscribe"]) && !root.has_channels() {
         doubts.push(
             "may publish or subscribe and has no channel: Redis 6.2 gave new users '&*', here it \
              must be spelled out",
@@ -162,10 +207,18 @@ fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
 }
 
 /// A rule as it may be shown: a password's sign stays, the password does not.
-fn masked(word: &str) -> String {
-    match word.chars().next() {
-        Some(sign @ ('>' | '<' | '#' | '!')) => format!("{sign}…"),
-        _ => word.to_owned(),
+pub(super) fn masked(word: &[u8]) -> String {
+    match word.first() {
+        Some(sign @ (b'>' | b'<' | b'#' | b'!')) => format!("{}…", char::from(*sign)),
+        _ => String::from_utf8_lossy(word).into_owned(),
+    }
+}
+
+// === impl Definition ===
+
+impl Definition<'_> {
+    fn problem(&self, text: &str, reason: &str) -> Problem {
+        self.source.problem(self.line, text, reason)
     }
 }
 

@@ -3,23 +3,34 @@
 //! Pure: bytes and values in, decisions out. Knows commands and patterns; not sessions, sockets,
 //! nor how a refusal reaches a client.
 
+mod commands;
 mod decide;
 mod explain;
 mod file;
 mod heads;
+mod keys;
+mod lethal;
 mod password;
 mod pattern;
+mod roles;
 mod rule;
+mod script;
 mod selector;
+mod setuser;
+mod store;
 mod user;
 
-pub use decide::{Decision, Denial, DenyReason, Permit, decide};
+pub use decide::{Decision, Denial, DenyReason, Permit, Whereabouts, decide};
 pub use explain::{Explanation, explain};
-pub use file::{Policy, Problem, Source};
+pub use file::{Problem, ReadScript, Source};
+pub use lethal::Lethal;
 pub use password::PasswordHash;
 pub use pattern::Pattern;
-pub use rule::RuleError;
+pub use rule::{RuleError, ScriptFiles};
+pub use script::{PinnedScript, ScriptHash, Scripts, hash_of, read_hash};
 pub use selector::Selector;
+pub use setuser::SetUserError;
+pub use store::Policy;
 pub use user::User;
 
 #[cfg(test)]

@@ -1,43 +1,19 @@
-//! One set of permissions that must hold together: commands, keys, channels.
+//! One set of permissions that must hold together: commands, keys, channels, databases.
 
 use crate::command::{Access, CommandId, Table};
 
-use super::heads::HeadIndex;
+use super::commands::Commands;
+use super::keys::Keys;
 use super::pattern::Pattern;
-use super::rule::{CommandRule, Rule, RuleError};
+use super::rule::{RuleError, SelectorRule};
 
 /// What one selector of a user allows. A user has one at least: the root.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
-    commands: CommandSet,
+    commands: Commands,
     keys: Keys,
     channels: Channels,
-    /// The command rules as written, to name the one that decided.
-    rules: Vec<(CommandRule, Box<str>)>,
-}
-
-/// A bit a command.
-#[derive(Clone, Debug, Default)]
-struct CommandSet(Box<[u64]>);
-
-#[derive(Clone, Debug)]
-enum Keys {
-    All,
-    Some(KeyPatterns),
-}
-
-#[derive(Clone, Debug, Default)]
-struct KeyPatterns {
-    /// In the order of their rules.
-    list: Vec<KeyPattern>,
-    /// Only saves time: without it the list is gone through.
-    index: Option<HeadIndex>,
-}
-
-#[derive(Clone, Debug)]
-struct KeyPattern {
-    pattern: Pattern,
-    access: Access,
+    databases: Allowed,
 }
 
 #[derive(Clone, Debug)]
@@ -46,55 +22,63 @@ enum Channels {
     Some(Vec<Pattern>),
 }
 
-/// So many key patterns are sooner gone through than looked up.
-const UNINDEXED: usize = 4;
+/// The databases of one selector. New ones have all, as in Valkey 9: rules from before there were
+/// any about databases mean what they meant.
+#[derive(Clone, Debug, Default)]
+enum Allowed {
+    #[default]
+    All,
+    /// Sorted.
+    Some(Vec<u32>),
+}
 
 // === impl Selector ===
 
 impl Selector {
-    /// Applies a rule to these permissions. Rules about the user itself change nothing here.
-    pub(super) fn apply(&mut self, rule: Rule, text: &str, table: &Table) -> Result<(), RuleError> {
+    pub(super) fn apply(&mut self, rule: SelectorRule, table: &Table) -> Result<(), RuleError> {
         match rule {
-            Rule::Command(rule) => {
-                for (id, _) in table.iter().filter(|(id, _)| rule.what.cover(*id, table)) {
-                    self.commands.set(id, rule.allow, table.len());
-                }
-                self.rules.push((rule, text.into()));
-            }
-            Rule::AllKeys => self.keys = Keys::All,
-            Rule::ResetKeys => self.keys = Keys::default(),
-            Rule::Key {
-                pattern,
-                read,
-                write,
-            } => self.keys.add(pattern, read, write)?,
-            Rule::AllChannels => self.channels = Channels::All,
-            Rule::ResetChannels => self.channels = Channels::default(),
-            Rule::Channel(pattern) => match &mut self.channels {
+            SelectorRule::Command(rule) => self.commands.apply(&rule, table),
+            SelectorRule::AllKeys => self.keys = Keys::All,
+            SelectorRule::ResetKeys => self.keys = Keys::default(),
+            SelectorRule::Key { pattern, access } => self.keys.add(pattern, access)?,
+            SelectorRule::AllChannels => self.channels = Channels::All,
+            SelectorRule::ResetChannels => self.channels = Channels::default(),
+            SelectorRule::Channel(pattern) => match &mut self.channels {
                 Channels::All => return Err(RuleError::ChannelAfterAll),
                 Channels::Some(patterns) if patterns.contains(&pattern) => {}
                 Channels::Some(patterns) => patterns.push(pattern),
             },
-            Rule::Reset => *self = Self::default(),
-            _ => {}
+            SelectorRule::AllDatabases => self.databases = Allowed::All,
+            SelectorRule::ResetDatabases => self.databases = Allowed::Some(Vec::new()),
+            SelectorRule::Databases(numbers) => self.databases.add(numbers),
         }
         Ok(())
     }
 
     /// After the last rule: prepares for many requests.
     pub(super) fn compile(&mut self) {
-        if let Keys::Some(patterns) = &mut self.keys
-            && patterns.list.len() > UNINDEXED
-        {
-            let heads = patterns.list.iter().map(|key| key.pattern.head());
-            patterns.index = Some(HeadIndex::new(heads));
-        }
+        self.keys.compile();
+    }
+
+    /// The same rules over a table that has grown.
+    pub(super) fn recompile(&mut self, table: &Table) {
+        self.commands.recompile(table);
     }
 
     /// Whether the command may be run at all.
     #[inline]
     pub fn allows_command(&self, id: CommandId) -> bool {
-        self.commands.contains(id)
+        self.commands.allow(id)
+    }
+
+    /// Whether the command may be run with this first argument only.
+    pub fn allows_first_arg(&self, id: CommandId, argument: &[u8]) -> bool {
+        self.commands.allow_first_arg(id, argument)
+    }
+
+    /// Whether some first argument opens the command.
+    pub fn has_first_args(&self, id: CommandId) -> bool {
+        self.commands.has_first_args(id)
     }
 
     /// Whether no key needs to be looked at.
@@ -103,17 +87,9 @@ impl Selector {
         matches!(self.keys, Keys::All)
     }
 
-    /// Whether every key may be read and written: `allkeys`, or `*` as a pattern (`%RW~*`), which
-    /// Redis looks at key by key and takes for all in SORT … BY
-    /// (`ACLSelectorHasUnrestrictedKeyAccess`).
+    /// Whether every key may be read and written, be it by a pattern.
     pub fn allows_any_key(&self) -> bool {
-        match &self.keys {
-            Keys::All => true,
-            Keys::Some(patterns) => patterns
-                .list
-                .iter()
-                .any(|key| key.pattern.source() == b"*" && grants(key.access, Access::READ_WRITE)),
-        }
+        self.keys.allow_any()
     }
 
     /// Whether no channel needs to be looked at.
@@ -122,21 +98,10 @@ impl Selector {
         matches!(self.channels, Channels::All)
     }
 
-    /// Whether a key may be touched like this. A key that is neither read nor written (EXISTS)
-    /// needs some pattern that matches, whatever it grants.
+    /// Whether a key may be touched like this.
     #[inline]
     pub fn allows_key(&self, name: &[u8], access: Access) -> bool {
-        match &self.keys {
-            Keys::All => true,
-            Keys::Some(patterns) => {
-                let allows =
-                    |key: &KeyPattern| grants(key.access, access) && key.pattern.matches(name);
-                match &patterns.index {
-                    None => patterns.list.iter().any(allows),
-                    Some(index) => index.any(name, |number| allows(&patterns.list[number])),
-                }
-            }
-        }
+        self.keys.allow(name, access)
     }
 
     /// Whether a channel, or literally this pattern of channels, may be used.
@@ -155,100 +120,87 @@ impl Selector {
         !matches!(&self.channels, Channels::Some(patterns) if patterns.is_empty())
     }
 
+    /// Whether no database needs to be looked at.
+    #[inline]
+    pub fn allows_all_databases(&self) -> bool {
+        matches!(self.databases, Allowed::All)
+    }
+
+    /// Whether a database may be used.
+    pub fn allows_database(&self, number: u32) -> bool {
+        match &self.databases {
+            Allowed::All => true,
+            Allowed::Some(numbers) => numbers.binary_search(&number).is_ok(),
+        }
+    }
+
+    /// Whether it allows everything there is: `+@all ~* &*` in every database.
+    pub fn allows_everything(&self, table: &Table) -> bool {
+        self.allows_all_keys()
+            && self.allows_all_channels()
+            && self.allows_all_databases()
+            && self.commands.allow_all(table)
+    }
+
     /// The last rule that speaks of a command: the one that decided. `None`: no rule does.
-    pub fn command_rule(&self, id: CommandId, table: &Table) -> Option<&str> {
-        let deciding = |(rule, _): &&(CommandRule, Box<str>)| rule.what.cover(id, table);
-        self.rules
-            .iter()
-            .rev()
-            .find(deciding)
-            .map(|(_, text)| &**text)
+    pub fn command_rule(&self, id: CommandId, table: &Table) -> Option<String> {
+        self.commands.deciding_rule(id, table)
     }
 
     /// The pattern that allows a key like this, or else one that matches it and doesn't allow
     /// enough, as a rule.
     pub fn key_rule(&self, name: &[u8], access: Access) -> Option<String> {
-        let Keys::Some(patterns) = &self.keys else {
-            return Some("~*".to_owned());
+        self.keys.deciding_rule(name, access)
+    }
+
+    /// The rules about commands as `ACL GETUSER` prints them: `-@all +get`.
+    pub fn describe_commands(&self) -> Vec<u8> {
+        self.commands.describe()
+    }
+
+    /// The rules about keys as `ACL GETUSER` prints them: `~a %R~b`.
+    pub fn describe_keys(&self) -> Vec<u8> {
+        self.keys.describe()
+    }
+
+    /// The rules about channels as `ACL GETUSER` prints them: `&a &b`.
+    pub fn describe_channels(&self) -> Vec<u8> {
+        match &self.channels {
+            Channels::All => b"&*".to_vec(),
+            Channels::Some(patterns) => {
+                let rules = patterns.iter().map(|one| [b"&", one.source()].concat());
+                rules.collect::<Vec<_>>().join(&b' ')
+            }
+        }
+    }
+
+    /// The rule about databases, `db=0,3`; `None`: it may use all, about which Redis says nothing.
+    pub fn describe_databases(&self) -> Option<String> {
+        match &self.databases {
+            Allowed::All => None,
+            Allowed::Some(numbers) if numbers.is_empty() => Some("resetdbs".to_owned()),
+            Allowed::Some(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+                Some(format!("db={}", numbers.join(",")))
+            }
+        }
+    }
+
+    /// All of it, in the order of `ACL LIST` (`ACLDescribeSelector`).
+    pub(super) fn describe(&self, out: &mut Vec<u8>) {
+        let mut put = |text: &[u8]| {
+            if !text.is_empty() {
+                out.extend_from_slice(text);
+                out.push(b' ');
+            }
         };
-        let matching = || patterns.list.iter().filter(|key| key.pattern.matches(name));
-        matching()
-            .find(|key| grants(key.access, access))
-            .or_else(|| matching().next())
-            .map(KeyPattern::to_rule)
-    }
-}
-
-/// Whether what a pattern grants covers what a command asks for.
-#[inline]
-fn grants(granted: Access, asked: Access) -> bool {
-    (granted.reads() || !asked.reads()) && (granted.writes() || !asked.writes())
-}
-
-// === impl CommandSet ===
-
-impl CommandSet {
-    #[inline]
-    fn contains(&self, id: CommandId) -> bool {
-        let index = id.index();
-        self.0
-            .get(index / 64)
-            .is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, id: CommandId, allow: bool, size: usize) {
-        if self.0.is_empty() {
-            self.0 = vec![0; size.div_ceil(64)].into();
+        put(&self.describe_keys());
+        if !self.allows_all_channels() {
+            put(b"resetchannels");
         }
-        let index = id.index();
-        let mask = 1 << (index % 64);
-        if let Some(word) = self.0.get_mut(index / 64) {
-            *word = if allow { *word | mask } else { *word & !mask };
-        }
-    }
-}
-
-// === impl Keys ===
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self::Some(KeyPatterns::default())
-    }
-}
-
-impl Keys {
-    /// The same pattern twice adds its permissions up.
-    fn add(&mut self, pattern: Pattern, read: bool, write: bool) -> Result<(), RuleError> {
-        let Self::Some(patterns) = self else {
-            return Err(RuleError::KeyAfterAll);
-        };
-        let mut access = Access::NONE;
-        if read {
-            access = access | Access::READ;
-        }
-        if write {
-            access = access | Access::WRITE;
-        }
-        patterns.index = None;
-        let list = &mut patterns.list;
-        match list.iter_mut().find(|key| key.pattern == pattern) {
-            Some(known) => known.access = known.access | access,
-            None => list.push(KeyPattern { pattern, access }),
-        }
-        Ok(())
-    }
-}
-
-// === impl KeyPattern ===
-
-impl KeyPattern {
-    fn to_rule(&self) -> String {
-        let sign = match (self.access.reads(), self.access.writes()) {
-            (true, true) => "~",
-            (true, false) => "%R~",
-            (false, _) => "%W~",
-        };
-        format!("{sign}{}", String::from_utf8_lossy(self.pattern.source()))
+        put(&self.describe_channels());
+        put(self.describe_databases().unwrap_or_default().as_bytes());
+        out.extend_from_slice(&self.describe_commands());
     }
 }
 
@@ -257,5 +209,21 @@ impl KeyPattern {
 impl Default for Channels {
     fn default() -> Self {
         Self::Some(Vec::new())
+    }
+}
+
+// === impl Allowed ===
+
+impl Allowed {
+    /// The first rule that names databases takes all others away.
+    fn add(&mut self, numbers: Vec<u32>) {
+        let mut all = match std::mem::take(self) {
+            Self::All => Vec::new(),
+            Self::Some(known) => known,
+        };
+        all.extend(numbers);
+        all.sort_unstable();
+        all.dedup();
+        *self = Self::Some(all);
     }
 }

@@ -9,9 +9,10 @@ use crate::resp::OwnedArgs;
 fn user(rules: &str, table: &Table) -> User {
     let mut user = User::new("u");
     for rule in rules.split(' ') {
-        user.apply(rule, table)
+        user.apply(rule.as_bytes(), table)
             .unwrap_or_else(|error| panic!("{rule}: {error}"));
     }
+    user.compile(table);
     user
 }
 
@@ -23,7 +24,7 @@ fn judge_partial(user: &User, command: &str, present: usize, table: &Table) -> D
     let args: OwnedArgs = command.split(' ').collect();
     let args = args.as_partial(present);
     match table.resolve(&args) {
-        Resolved::Command(id) => decide(user, id, &args, table),
+        Resolved::Command(id) => decide(user, id, &args, Whereabouts::START, table),
         other => panic!("{command}: {other:?}"),
     }
 }
@@ -116,7 +117,7 @@ fn keys_need_what_the_command_does_to_them() {
         "EVAL s +1 a",
         DenyReason::Unparsable { index: 2 },
     );
-    allowed("+@all ~*", "EVAL s +1 a");
+    allowed("+@all ~* &*", "EVAL s +1 a");
     denied("+@all ~a", "GET", DenyReason::Arity);
     allowed("+@all ~*", "GET");
 }
@@ -206,22 +207,33 @@ fn wrong_rules_are_refused_in_redis_words() {
         ("+config|nosuch", RuleError::UnknownCommand),
         ("-get|x", RuleError::UnknownCommand),
         ("+config|get|x", RuleError::FirstArgOfSubcommand),
-        ("+select|0", RuleError::NotBuilt("first-argument rules")),
         ("%Q~a", RuleError::Syntax),
         ("%RR~a", RuleError::Syntax),
         ("%~a", RuleError::Syntax),
         ("nonsense", RuleError::Syntax),
         ("#abc", RuleError::Hash),
         ("<nopassword", RuleError::NoSuchPassword),
-        ("(+get", RuleError::NotBuilt("selectors")),
-        ("role=x", RuleError::NotBuilt("roles")),
+        ("(+get", RuleError::Syntax),
+        ("(on)", RuleError::Syntax),
+        ("((+get))", RuleError::Syntax),
+        ("+get|", RuleError::Syntax),
+        ("+get|x|y", RuleError::UnknownCommand),
+        ("db=", RuleError::Syntax),
+        ("db=01", RuleError::Syntax),
+        ("db=-1", RuleError::Syntax),
+        ("lethal=get", RuleError::NotLethal),
+        ("script=sha1:abc", RuleError::Syntax),
     ];
     for (rule, error) in cases {
-        assert_eq!(User::new("u").apply(rule, &table), Err(error), "{rule}");
+        assert_eq!(
+            User::new("u").apply(rule.as_bytes(), &table),
+            Err(error),
+            "{rule}"
+        );
     }
     let mut all = user("allkeys allchannels", &table);
-    assert_eq!(all.apply("~a", &table), Err(RuleError::KeyAfterAll));
-    assert_eq!(all.apply("&a", &table), Err(RuleError::ChannelAfterAll));
+    assert_eq!(all.apply(b"~a", &table), Err(RuleError::KeyAfterAll));
+    assert_eq!(all.apply(b"&a", &table), Err(RuleError::ChannelAfterAll));
 }
 
 fn parse(text: &str) -> Result<(Policy, Vec<Problem>), Vec<Problem>> {
@@ -235,17 +247,17 @@ fn parse(text: &str) -> Result<(Policy, Vec<Problem>), Vec<Problem>> {
 #[test]
 fn a_file_reports_every_wrong_line_and_no_password() {
     let text = "# comment\n\nuser a on >secret1 +nosuch +get\nusre b on\nuser a on\nuser\n\
-                role r +get\nuser c on #secret2 ~a ~*  ~b\n";
+                role r +nope\nuser c on #secret2 ~a ~*  ~b\n";
     let problems = parse(text).unwrap_err();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let lines = lines.join("\n");
     for part in [
         "users.acl:3: '+nosuch': Unknown command",
-        "users.acl:4: 'usre': a line starts with 'user'",
+        "users.acl:4: 'usre': a line starts with 'user', 'role' or",
         "users.acl:5: 'a': Duplicate user found",
         "users.acl:6: 'user': the user's name is missing",
-        "users.acl:7: 'role': not built yet",
-        "users.acl:8: '#…': The provided password hash",
+        "users.acl:7: '+nope': Unknown command",
+        "users.acl:8: '#…': The password hash must",
         "users.acl:8: '~b': Adding a pattern after the *",
     ] {
         assert!(lines.contains(part), "{part} in\n{lines}");
@@ -305,7 +317,7 @@ fn an_explanation_names_the_rule() {
         let Resolved::Command(id) = table.resolve(&args.as_args()) else {
             panic!("{command}")
         };
-        explain(&judged, id, &args.as_args(), &table)
+        explain(&judged, id, &args.as_args(), Whereabouts::START, &table)
     };
     assert_eq!(told("FLUSHALL").rule, "-@dangerous");
     assert_eq!(told("GET cache:1").rule, "+@all");
@@ -326,21 +338,276 @@ proptest! {
         let table = Table::builtin();
         let mut compiled = user("+@all", &table);
         for (sign, pattern) in patterns.iter().filter(|(_, pattern)| pattern != "*") {
-            compiled.apply(&format!("{sign}{pattern}"), &table).unwrap();
+            compiled.apply(format!("{sign}{pattern}").as_bytes(), &table).unwrap();
         }
         let plain = compiled.clone();
-        compiled.compile();
+        compiled.compile(&table);
         for key in &keys {
             for words in [["GET", key].as_slice(), &["SET", key, "v"], &["APPEND", key, "v"], &["EXISTS", key]] {
                 let args: OwnedArgs = words.iter().collect();
                 let args = args.as_args();
                 let id = table.find(args.name()).unwrap();
                 prop_assert_eq!(
-                    decide(&compiled, id, &args, &table),
-                    decide(&plain, id, &args, &table),
+                    decide(&compiled, id, &args, Whereabouts::START, &table),
+                    decide(&plain, id, &args, Whereabouts::START, &table),
                     "{:?}", words
                 );
             }
         }
     }
+}
+
+fn described(rules: &str) -> String {
+    let table = Table::builtin();
+    let source = format!("user u {rules}");
+    let (policy, _) = parse(&source).unwrap_or_else(|problems| panic!("{rules}: {problems:?}"));
+    let text = policy.user("u").unwrap().describe();
+    let again = User::new("u");
+    let mut again = again;
+    let text_words: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
+    for rule in &super::setuser::merge_selectors(&text_words).unwrap() {
+        again.apply(rule, &table).unwrap();
+    }
+    assert_eq!(
+        again.describe(),
+        text,
+        "what is printed makes the same user"
+    );
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn a_user_is_printed_as_redis_prints_it() {
+    let cases = [
+        ("", "off sanitize-payload resetchannels -@all"),
+        (
+            "on nopass ~* &* +@all",
+            "on nopass sanitize-payload ~* &* +@all",
+        ),
+        (
+            "%R %WR~k &a &b -@dangerous +@read +GET +config|get -config +select|0 +select|X",
+            "off sanitize-payload %R~ ~k resetchannels &a &b -@all -@dangerous +@read +get \
+             -config +select|0 +select|x",
+        ),
+        (
+            "+@all -get ( +get ~c ) (+@read &x) skip-sanitize-payload",
+            "off skip-sanitize-payload resetchannels +@all -get (~c resetchannels -@all +get) \
+             (resetchannels &x -@all +@read)",
+        ),
+        (
+            "db=3,0 db=1 (alldbs) (resetdbs) lethal=config|set lethal=DEBUG",
+            "off sanitize-payload lethal=config|set lethal=debug resetchannels db=0,1,3 -@all \
+             (resetchannels -@all) (resetchannels resetdbs -@all)",
+        ),
+        (
+            "script=any script=sha1:E0E1F9FABFC9D4800C877A703B823AC0578FF8DB",
+            "off sanitize-payload script=any \
+             script=sha1:e0e1f9fabfc9d4800c877a703b823ac0578ff8db resetchannels -@all",
+        ),
+        (
+            "+@all ~a (+get) reset",
+            "off sanitize-payload resetchannels -@all",
+        ),
+        (
+            "(+get) clearselectors",
+            "off sanitize-payload resetchannels -@all",
+        ),
+    ];
+    for (rules, expected) in cases {
+        assert_eq!(described(rules), expected, "{rules}");
+    }
+}
+
+#[test]
+fn a_selector_must_allow_all_of_a_request() {
+    let rules = "+@read ~r:* (+@write ~w:*)";
+    let table = Table::builtin();
+    let (policy, _) = parse(&format!("user u {rules}")).unwrap();
+    let user = policy.user("u").unwrap();
+    let told = |command: &str| match judge(user, command, &table) {
+        Decision::Deny(denial) => Some(denial.reason),
+        _ => None,
+    };
+    assert_eq!(told("GET r:1"), None);
+    assert_eq!(told("SET w:1 v"), None);
+    assert_eq!(told("SET r:1 v"), Some(DenyReason::Key { index: 1 }));
+    assert_eq!(told("PING"), Some(DenyReason::Command));
+    assert_eq!(
+        told("COPY r:1 w:1"),
+        Some(DenyReason::Key { index: 1 }),
+        "selectors are never combined"
+    );
+}
+
+#[test]
+fn a_first_argument_opens_a_command() {
+    allowed("+select|0 +select|7", "SELECT 7");
+    denied("+select|0", "SELECT 1", DenyReason::Command);
+    denied("+select|0", "SELECT", DenyReason::Command);
+    denied("+select|0 -select", "SELECT 0", DenyReason::Command);
+    denied("+select|0 -@connection", "SELECT 0", DenyReason::Command);
+    allowed("+debug|sleep lethal=debug ~*", "debug SLEEP 0");
+}
+
+#[test]
+fn a_database_must_be_allowed() {
+    let database = |index| DenyReason::Database { index };
+    allowed("+@all ~* db=0,3", "SELECT 3");
+    denied("+@all ~* db=0,3", "SELECT 1", database(1));
+    denied(
+        "+@all ~* db=0",
+        "SELECT +0",
+        DenyReason::Unparsable { index: 1 },
+    );
+    denied("+@all ~* db=3", "GET a", database(0));
+    allowed("+@all ~* db=3", "PING");
+    allowed("+@all ~* db=3", "SELECT 3");
+    denied("+@all ~* db=0", "MOVE k 1", database(2));
+    denied("+@all ~* db=0", "COPY a b DB 1", database(4));
+    allowed("+@all ~* db=0,1", "COPY a b REPLACE DB 1");
+    denied("+@all ~* db=0", "SWAPDB 0 1", database(2));
+    denied("+@all ~* db=0", "FLUSHALL", database(0));
+    denied("+@all ~* db=0 lethal=*", "MIGRATE h 1 k 2 9", database(4));
+    let table = Table::builtin();
+    let user = user("+@all ~* db=0,3", &table);
+    let args: OwnedArgs = ["GET", "a"].iter().collect();
+    let id = table.find(b"get").unwrap();
+    let at = |whereabouts| decide(&user, id, &args.as_args(), whereabouts, &table);
+    assert!(matches!(
+        at(Whereabouts::Among(&[0, 3])),
+        Decision::Allow(_)
+    ));
+    assert!(matches!(
+        at(Whereabouts::Among(&[0, 1])),
+        Decision::Unsettled(_)
+    ));
+    assert!(matches!(at(Whereabouts::Among(&[1])), Decision::Deny(_)));
+    assert!(matches!(at(Whereabouts::Anywhere), Decision::Deny(_)));
+}
+
+#[test]
+fn all_commands_are_not_the_lethal_ones() {
+    let lethal = |index| DenyReason::Lethal { index };
+    let all = "+@all ~* &*";
+    denied(all, "DEBUG SLEEP 0", lethal(0));
+    denied(all, "SHUTDOWN", lethal(0));
+    denied(all, "MODULE LOAD /x.so", lethal(0));
+    denied(all, "CLUSTER MEET a 1", lethal(0));
+    denied(all, "CONFIG SET dir /tmp", lethal(2));
+    denied(all, "CONFIG SET maxmemory 1 DbFileName x", lethal(4));
+    denied(all, "CONFIG SET dir\0x /tmp", lethal(2));
+    allowed(all, "CONFIG SET maxmemory 1");
+    allowed(all, "MODULE LIST");
+    allowed(all, "CLUSTER INFO");
+    allowed("+@all ~* lethal=config", "CONFIG SET dir /tmp");
+    allowed("+@all ~* lethal=config|set", "CONFIG SET dir /tmp");
+    denied("+@all ~* lethal=config|set", "CONFIG REWRITE", lethal(0));
+    allowed("+@all ~* lethal=*", "SHUTDOWN NOSAVE");
+    denied("-@all lethal=*", "SHUTDOWN", DenyReason::Command);
+    denied("+@all ~* lethal=* lethal=none", "SHUTDOWN", lethal(0));
+}
+
+#[test]
+fn scripts_are_for_those_who_may_do_everything_or_named() {
+    let one = "script=sha1:e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    allowed("+@all ~* &*", "EVAL x 0");
+    for narrow in [
+        "+@all ~*",
+        "+@all ~a &*",
+        "+@all ~* &* -get",
+        "+@all ~* &* db=0",
+    ] {
+        denied(narrow, "EVAL x 0", DenyReason::Script);
+        denied(narrow, "SCRIPT LOAD x", DenyReason::Script);
+        denied(narrow, "FCALL x 0", DenyReason::Script);
+    }
+    let table = Table::builtin();
+    let user = user(&format!("+@all ~a {one}"), &table);
+    let told = |words: &[&str]| {
+        let args: OwnedArgs = words.iter().collect();
+        let args = args.as_args();
+        let Resolved::Command(id) = table.resolve(&args) else {
+            panic!("{words:?}")
+        };
+        matches!(
+            decide(&user, id, &args, Whereabouts::START, &table),
+            Decision::Allow(_)
+        )
+    };
+    assert!(told(&["EVAL", "return 1", "0"]));
+    assert!(told(&["EVAL", "return 1", "1", "a"]));
+    assert!(
+        !told(&["EVAL", "return 1", "1", "b"]),
+        "its keys are judged all the same"
+    );
+    assert!(!told(&["EVAL", "return 2", "0"]));
+    assert!(told(&["SCRIPT", "LOAD", "return 1"]));
+    assert!(told(&[
+        "evalsha",
+        "E0E1F9FABFC9D4800C877A703B823AC0578FF8DB",
+        "0"
+    ]));
+    assert!(!told(&["evalsha", "e0e1", "0"]));
+    allowed("+@all ~a script=any", "FCALL x 0");
+}
+
+#[test]
+fn roles_stand_for_their_rules() {
+    let text = "role reader +@read ~r:*\nuser a on role=reader -get\nrole both role=reader +set\n\
+                user b role=both ROLE=reader\n";
+    let (policy, _) = parse(text).unwrap();
+    let told = |name| String::from_utf8(policy.user(name).unwrap().describe()).unwrap();
+    let head = "sanitize-payload ~r:* resetchannels -@all";
+    assert_eq!(told("a"), format!("on {head} +@read -get"));
+    assert_eq!(told("b"), format!("off {head} +set +@read"));
+    let changed = policy.with_user(b"c", &[b"role=reader"], &Table::builtin());
+    let changed = changed.unwrap();
+    assert_eq!(
+        changed.user("c").unwrap().describe(),
+        format!("off {head} +@read").as_bytes()
+    );
+    let problems = parse("role a role=b\nrole b role=a\nuser u role=none\n").unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(lines[0].contains("stands for itself"), "{lines:?}");
+    assert!(
+        lines.last().unwrap().contains("no role of this name"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_change_is_done_whole_or_not_at_all() {
+    let table = Table::builtin();
+    let (policy, _) = parse("user a on +get ~x\nuser c on\n").unwrap();
+    let error = policy
+        .with_user(b"a", &[b"+set", b"nonsense"], &table)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Error in ACL SETUSER modifier 'nonsense': Syntax error"
+    );
+    let error = policy
+        .with_user(b"a", &[b"(+get", b"~y"], &table)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Unmatched parenthesis in acl selector starting at '(+get'."
+    );
+    let changed = policy
+        .with_user(b"b", &[b"on", b"(+get", b"~y)"], &table)
+        .unwrap();
+    let names: Vec<&str> = changed.users().map(|user| user.name()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert!(policy.user("b").is_none(), "the policy before is as it was");
+    assert!(std::sync::Arc::ptr_eq(
+        policy.user("a").unwrap(),
+        changed.user("a").unwrap()
+    ));
+    let (rest, gone) = changed.without_users(&[b"a", b"nobody"]);
+    assert_eq!((rest.users().count(), gone), (2, 1));
+    let (reread, _) = parse("user a on ~x +get\nuser c off\n").unwrap();
+    let reread = reread.keeping_unchanged(&policy);
+    let same =
+        |name| std::sync::Arc::ptr_eq(reread.user(name).unwrap(), policy.user(name).unwrap());
+    assert!(same("a") && !same("c"));
 }

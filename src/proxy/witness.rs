@@ -1,7 +1,7 @@
 //! Refusals into the audit and the log: who, what, which rule. Never a password, never a value.
 
 use crate::identity::Certificate;
-use crate::policy::explain;
+use crate::policy::{Whereabouts, explain};
 use crate::session::{Refusal, Refused, Rules, Severity, Witness};
 use crate::telemetry::{Audit, Event};
 
@@ -70,7 +70,16 @@ impl Witness for Auditor<'_> {
     fn refused(&mut self, refused: &Refused<'_>) {
         let user = refused.user.and_then(|name| self.rules.policy().user(name));
         let explanation = match (user, refused.id) {
-            (Some(user), Some(id)) => Some(explain(user, id, &refused.args, self.rules.table())),
+            (Some(user), Some(id)) => {
+                let table = self.rules.table();
+                Some(explain(
+                    user,
+                    id,
+                    &refused.args,
+                    Whereabouts::Anywhere,
+                    table,
+                ))
+            }
             _ => None,
         };
         // Where something else than the policy refused, no rule of it did.

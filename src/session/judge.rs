@@ -1,7 +1,7 @@
 //! The verdict on one request: its name, the login, the policy, what the upstream can do.
 
 use crate::command::Resolved;
-use crate::policy::{Decision, DenyReason, Permit, decide};
+use crate::policy::{Decision, DenyReason, Permit, Whereabouts, decide};
 use crate::resp::Args;
 use crate::rewrite::Entry;
 
@@ -91,9 +91,11 @@ fn judge_known<'r>(
             return Verdict::Refuse(Refusal::UnknownSubcommand);
         }
     };
-    let permit = match decide(user, id, &judged, &rules.table) {
+    let permit = match decide(user, id, &judged, Whereabouts::Anywhere, &rules.table) {
         Decision::Allow(permit) => permit,
-        Decision::Deny(denial) => return Verdict::Refuse(Refusal::Policy(denial.reason)),
+        Decision::Deny(denial) | Decision::Unsettled(denial) => {
+            return Verdict::Refuse(Refusal::Policy(denial.reason));
+        }
         Decision::Wait if args.is_whole() => {
             let reason = DenyReason::Unparsable { index: 0 };
             return Verdict::Refuse(Refusal::Policy(reason));

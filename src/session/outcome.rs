@@ -144,13 +144,25 @@ impl Refusal {
             out.extend_from_slice(b"\r\n");
         };
         match self {
-            Self::Policy(DenyReason::Command) | Self::SubstituteForm => line(&[
+            Self::Policy(DenyReason::Command | DenyReason::Lethal { .. })
+            | Self::SubstituteForm => line(&[
                 "-NOPERM User ",
                 user,
                 " has no permissions to run the '",
                 command,
                 "' command",
             ]),
+            Self::Policy(DenyReason::Script) => line(&[
+                "-NOPERM User ",
+                user,
+                " has no permissions to run the '",
+                command,
+                "' command with a script that its policy does not name",
+            ]),
+            // Valkey's, since 9.1: Redis has no such rules.
+            Self::Policy(DenyReason::Database { .. }) => {
+                line(&["-NOPERM No permissions to access database"]);
+            }
             // Redis' own ACL lets DEBUG reach any key; only SORT has a text of its own.
             Self::Policy(
                 DenyReason::Key { .. }

@@ -229,6 +229,12 @@ impl Access {
     /// Both.
     pub const READ_WRITE: Self = Self(3);
 
+    /// Whether what a pattern grants covers what a command asks for.
+    #[inline]
+    pub const fn covers(self, asked: Self) -> bool {
+        self.0 & asked.0 == asked.0
+    }
+
     /// Whether the read permission is needed.
     pub const fn reads(self) -> bool {
         self.0 & Self::READ.0 != 0

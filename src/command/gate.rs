@@ -1,0 +1,51 @@
+//! Commands that the rules about commands alone don't open.
+
+/// What a command asks for besides.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Gate {
+    /// Nothing.
+    #[default]
+    None,
+    /// It leads from Redis to the machine, or ends it.
+    Lethal,
+    /// So do some of its parameters: CONFIG SET.
+    LethalParameters,
+    /// It runs the script in argument 1: EVAL.
+    Script,
+    /// It runs, by its hash in argument 1, a script that is loaded: EVALSHA.
+    ScriptHash,
+    /// It loads the script in argument 2: SCRIPT LOAD.
+    ScriptLoad,
+    /// It runs or loads code that nobody can name beforehand: FCALL, FUNCTION LOAD.
+    Code,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// What the command of this full name asks for. The reasons:
+    ///
+    /// - MODULE LOAD, LOADEX run a file's code, UNLOAD takes commands away.
+    /// - REPLICAOF, SLAVEOF, FAILOVER make another server the master of all data, and its payloads
+    ///   are taken unseen.
+    /// - MIGRATE sends keys and a password to any host; RESTORE, RESTORE-ASKING take payloads that
+    ///   legacy versions do not look into (CVE after CVE).
+    /// - DEBUG crashes, sleeps, reloads and rewrites.
+    /// - CONFIG SET of where and what is written, see `policy`; CONFIG REWRITE writes it down.
+    /// - SHUTDOWN ends it.
+    /// - CLUSTER RESET, MEET, FAILOVER, REPLICATE give the data to other nodes.
+    pub(super) fn of(name: &str) -> Self {
+        match name {
+            "module|load" | "module|loadex" | "module|unload" | "replicaof" | "slaveof"
+            | "failover" | "migrate" | "restore" | "restore-asking" | "debug"
+            | "config|rewrite" | "shutdown" | "cluster|reset" | "cluster|meet"
+            | "cluster|failover" | "cluster|replicate" => Self::Lethal,
+            "config|set" => Self::LethalParameters,
+            "eval" | "eval_ro" => Self::Script,
+            "evalsha" | "evalsha_ro" => Self::ScriptHash,
+            "script|load" => Self::ScriptLoad,
+            "fcall" | "fcall_ro" | "function|load" | "function|restore" => Self::Code,
+            _ => Self::None,
+        }
+    }
+}
