@@ -4,7 +4,7 @@
 ///
 /// The heads are sorted. Those that a name begins with all stand on one chain: the last head that
 /// is not above the name, the longest head which that one begins with, and so on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct HeadIndex {
     /// What all heads begin with.
     stem: Box<[u8]>,
@@ -15,7 +15,7 @@ pub(super) struct HeadIndex {
     patterns: Box<[u32]>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Head {
     /// What follows the stem.
     bytes: Box<[u8]>,

@@ -7,7 +7,7 @@ use super::pattern::Pattern;
 use super::rule::{CommandRule, Rule, RuleError};
 
 /// What one selector of a user allows. A user has one at least: the root.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selector {
     commands: CommandSet,
     keys: Keys,
@@ -17,16 +17,16 @@ pub struct Selector {
 }
 
 /// A bit a command.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct CommandSet(Box<[u64]>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Keys {
     All,
     Some(KeyPatterns),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct KeyPatterns {
     /// In the order of their rules.
     list: Vec<KeyPattern>,
@@ -34,13 +34,13 @@ struct KeyPatterns {
     index: Option<HeadIndex>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct KeyPattern {
     pattern: Pattern,
     access: Access,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Channels {
     All,
     Some(Vec<Pattern>),

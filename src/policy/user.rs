@@ -9,7 +9,7 @@ use super::rule::{Rule, RuleError};
 use super::selector::Selector;
 
 /// A user: whether it may log in, with what, and what it may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct User {
     name: Box<str>,
     enabled: bool,
