@@ -13,7 +13,7 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Decision, Policy, Source, Whereabouts, decide};
 use respgate::resp::{Limits, RequestScanner, Scan};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Login, Pipe, Refused, Rules, Session, Witness};
+use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
 
 use support::{Group, decode, request};
 
@@ -192,7 +192,7 @@ impl Client {
     }
 }
 
-impl Witness for Nobody {
+impl Host for Nobody {
     fn refused(&mut self, refused: &Refused<'_>) {
         unreachable!("{refused:?}");
     }

@@ -9,7 +9,7 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Policy, Source};
 use respgate::resp::{Limits, encode_request};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Login, Pipe, Refused, Rules, Session, Witness};
+use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
 
 /// What is allowed to every user here, with its reply.
 const TRAFFIC: [(&str, &str); 14] = [
@@ -185,7 +185,7 @@ impl Client {
 
 // === impl Nobody ===
 
-impl Witness for Nobody {
+impl Host for Nobody {
     fn refused(&mut self, refused: &Refused<'_>) {
         unreachable!("{refused:?}");
     }

@@ -111,7 +111,7 @@ impl Policy {
     }
 
     /// This policy with the users of `old` that say the same, so that nobody takes them for changed.
-    pub fn keeping_unchanged(&self, old: &Self) -> Self {
+    pub fn reusing(&self, old: &Self) -> Self {
         let keep = |user: &Arc<User>| match old.user(user.name()) {
             Some(known) if known.says_the_same(user) => Arc::clone(known),
             _ => Arc::clone(user),

@@ -606,7 +606,7 @@ fn a_change_is_done_whole_or_not_at_all() {
     let (rest, gone) = changed.without_users(&[b"a", b"nobody"]);
     assert_eq!((rest.users().count(), gone), (2, 1));
     let (reread, _) = parse("user a on ~x +get\nuser c off\n").unwrap();
-    let reread = reread.keeping_unchanged(&policy);
+    let reread = reread.reusing(&policy);
     let same =
         |name| std::sync::Arc::ptr_eq(reread.user(name).unwrap(), policy.user(name).unwrap());
     assert!(same("a") && !same("c"));

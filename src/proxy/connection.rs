@@ -16,10 +16,10 @@ use crate::telemetry::Event;
 use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
 use super::acceptor::Arrival;
+use super::host::{Peer, SessionHost};
 use super::relay::{End, Relay};
 use super::service::Service;
 use super::upstream;
-use super::witness::{Auditor, Peer};
 
 /// The client's side.
 #[derive(Debug)]
@@ -89,7 +89,9 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
             return;
         }
     };
-    let login = match Login::new(identity, service.rules.policy()) {
+    // Whatever changes after this, the session notices when it begins.
+    let rules = service.keeper.snapshot();
+    let login = match Login::new(identity, rules.policy()) {
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
@@ -116,7 +118,8 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
         user,
         "session opened"
     );
-    let session = Session::new(id, login, &service.rules);
+    let session = Session::new(id, login, &rules);
+    drop(rules);
     let end = hold(&service, &listening, session, id, &peer, &mut downstream).await;
     tracing::debug!(session = id, end = end.label(), "session closed");
     drop(permits);
@@ -132,13 +135,12 @@ async fn hold(
     downstream: &mut Downstream,
 ) -> End {
     let upstream = &service.upstreams[listening.settings.upstream];
-    let auditor = Auditor {
+    let host = SessionHost {
         audit: &service.audit,
-        rules: &service.rules,
         peer,
         session: id,
     };
-    let mut relay = Relay::new(service, &listening.settings, session, downstream, auditor);
+    let mut relay = Relay::new(service, &listening.settings, session, downstream, host);
     let end = loop {
         // Loaded anew with every upstream connection: the server may have been exchanged.
         let facts = upstream.facts.load_full().unwrap_or_default();

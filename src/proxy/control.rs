@@ -86,7 +86,7 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
 }
 
 fn warn_of_gaps(service: &Service, upstream: &str, facts: &Facts) {
-    let rules = &service.rules;
+    let rules = service.keeper.rules();
     for (name, run) in rules
         .names()
         .unknown_substitutes(rules.table(), |run| facts.knows(run))

@@ -6,17 +6,21 @@
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `upstream`: connecting, and the proxy's own AUTH; `control`: what an upstream is.
-//! - `witness`: refusals into the audit.
+//! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
+//! - `host`: what a session asks of the proxy; its refusals go into the audit.
 
 mod acceptor;
+mod bell;
 mod connection;
 mod control;
+mod host;
+mod keeper;
 mod relay;
 mod service;
 mod upstream;
-mod witness;
 mod worker;
 
 pub use control::{Inspection, inspect};
+pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use service::{ListenerParts, Running, Service, StartError};
 pub use upstream::UpstreamError;

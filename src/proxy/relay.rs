@@ -4,7 +4,7 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,11 +13,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config;
 use crate::net::Stream;
-use crate::session::{Desync, Facts, Pipe, Session};
+use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 
 use super::connection::Downstream;
+use super::host::SessionHost;
 use super::service::Service;
-use super::witness::Auditor;
 
 /// How a relay ends.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) enum End {
     Timeout,
     /// The client took nothing for `write_timeout`, or nobody answered it after its close.
     Cut,
+    /// Its user is gone or off.
+    Revoked,
     /// The count of replies is off.
     Desync(Desync),
 }
@@ -46,7 +48,9 @@ pub(super) struct Relay<'a> {
     upstream: Option<Stream>,
     up: Pipe,
     down: Pipe,
-    auditor: Auditor<'a>,
+    host: SessionHost<'a>,
+    /// Nothing is done any more but to write what is on its way to the client.
+    revoked: bool,
     /// The client closed its direction.
     client_closed: bool,
     /// The upstream closed the connection: what came before is still passed on.
@@ -58,8 +62,8 @@ pub(super) struct Relay<'a> {
     /// What was written to the client is still on its way through TLS.
     unflushed: bool,
     deadlines: Deadlines,
-    drained: Pin<Box<dyn Future<Output = ()> + Send>>,
-    listens_for_drain: bool,
+    /// What the bell wakes.
+    waker: Waker,
 }
 
 /// The instants at which patience ends. Each is set when its wait begins.
@@ -106,7 +110,7 @@ impl<'a> Relay<'a> {
         settings: &config::Listener,
         session: Session,
         downstream: &'a mut Downstream,
-        auditor: Auditor<'a>,
+        host: SessionHost<'a>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -116,7 +120,8 @@ impl<'a> Relay<'a> {
             upstream: None,
             up: Pipe::default(),
             down: Pipe::default(),
-            auditor,
+            host,
+            revoked: false,
             client_closed: false,
             upstream_closed: false,
             upstream_deaf: false,
@@ -134,8 +139,7 @@ impl<'a> Relay<'a> {
                 closing: None,
                 probe: None,
             },
-            drained: Box::pin(service.drained()),
-            listens_for_drain: false,
+            waker: Waker::noop().clone(),
         }
     }
 
@@ -153,13 +157,24 @@ impl<'a> Relay<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, facts: &Facts) -> Poll<End> {
-        if !self.listens_for_drain {
-            // Polled once, so that a drain wakes this task; after that a flag is enough.
-            self.listens_for_drain = true;
-            let _ = self.drained.as_mut().poll(cx);
+        if !self.waker.will_wake(cx.waker()) {
+            // Once a session: its task is always the same. The news is looked for behind this.
+            self.waker = cx.waker().clone();
+            self.service.bell.listen(self.host.session, &self.waker);
         }
         let draining = self.service.sessions.draining.load(Ordering::Relaxed);
         loop {
+            // What is read from here on is judged by these.
+            let rules = self.service.keeper.rules();
+            if !self.revoked
+                && self.session.generation() != rules.generation()
+                && let Err(revoked) = self.session.adopt(&rules, &mut self.up)
+            {
+                self.revoke(revoked);
+            }
+            if self.revoked {
+                return self.poll_last_words(cx);
+            }
             let mut moved = match self.read_requests(cx, draining) {
                 Ok(moved) => moved,
                 Err(end) => {
@@ -168,13 +183,8 @@ impl<'a> Relay<'a> {
                     return Poll::Ready(end);
                 }
             };
-            self.session.receive(
-                &self.service.rules,
-                facts,
-                &mut self.up,
-                &mut self.down,
-                &mut self.auditor,
-            );
+            self.session
+                .receive(&rules, facts, &mut self.up, &mut self.down, &mut self.host);
             // Nothing more will come, and the session has taken all that it could: what is left is
             // half a request. (Where it can't take any now, as before a RESET is answered, the
             // whole ones that are here still count.)
@@ -199,6 +209,27 @@ impl<'a> Relay<'a> {
             }
         }
         self.poll_deadlines(cx)
+    }
+
+    /// Not a byte more goes upstream: not even the rest of a request that has begun.
+    fn revoke(&mut self, revoked: Revoked) {
+        self.upstream = None;
+        let user = self.session.login().user().map(|user| user.name());
+        self.host.revoked(user, revoked);
+        self.revoked = true;
+    }
+
+    /// Who deletes its own user still reads that it worked. What else was owed is not waited for.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.write_replies(cx).is_ok() && !self.delivered() {
+            ready!(self.poll_deadlines(cx));
+        }
+        Poll::Ready(End::Revoked)
+    }
+
+    /// Whether the client has all that was meant for it.
+    fn delivered(&self) -> bool {
+        self.down.waiting() == 0 && !self.unflushed
     }
 
     /// Returns whether anything came.
@@ -280,7 +311,7 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Err(_)) => return Err(End::Client),
             }
         }
-        if self.down.waiting() == 0 && !self.unflushed {
+        if self.delivered() {
             self.deadlines.stalled = None;
         } else if moved || self.deadlines.stalled.is_none() {
             self.deadlines.stalled = Some(Instant::now() + self.deadlines.write_timeout);
@@ -294,7 +325,7 @@ impl<'a> Relay<'a> {
             // RESET: the old connection and what it remembered are gone.
             self.upstream = None;
         }
-        let delivered = self.down.waiting() == 0 && !self.unflushed;
+        let delivered = self.delivered();
         if self.upstream_closed && self.upstream.is_some() {
             return delivered.then_some(End::Upstream);
         }
@@ -394,6 +425,7 @@ impl End {
             Self::Upstream => "upstream",
             Self::Timeout => "timeout",
             Self::Cut => "cut",
+            Self::Revoked => "revoked",
             Self::Desync(_) => "desync",
         }
     }

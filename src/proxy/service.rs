@@ -17,13 +17,16 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::bell::Bell;
 use super::control;
+use super::keeper::Keeper;
 use super::worker::Workers;
 
 /// The proxy, ready to run.
 #[derive(Debug)]
 pub struct Service {
-    pub(super) rules: Arc<Rules>,
+    pub(super) keeper: Keeper,
+    pub(super) bell: Arc<Bell>,
     pub(super) identities: Vec<identity::Rule>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
@@ -66,14 +69,18 @@ pub(super) struct Upstream {
 pub(super) struct Sessions {
     next: AtomicU64,
     open: AtomicUsize,
-    /// Read by every session when it wakes; the channel wakes them.
+    /// Read by every session when it wakes; the bell wakes them.
     pub(super) draining: AtomicBool,
+    /// Ends handshakes, which are no sessions yet.
     drain: watch::Sender<bool>,
 }
 
-/// One open session's place in the count.
+/// One open session's place in the count and under the bell.
 #[derive(Debug)]
-pub(super) struct SessionGuard(Arc<Service>);
+pub(super) struct SessionGuard {
+    service: Arc<Service>,
+    id: u64,
+}
 
 /// The proxy, serving.
 #[derive(Debug)]
@@ -141,8 +148,10 @@ impl Service {
                 facts: ArcSwapOption::empty(),
             })
             .collect();
+        let bell = Arc::new(Bell::default());
         Arc::new(Self {
-            rules: Arc::new(rules),
+            keeper: Keeper::new(rules, Arc::clone(&bell)),
+            bell,
             identities,
             listeners,
             upstreams,
@@ -204,11 +213,20 @@ impl Service {
         })
     }
 
-    /// A new session's number and its place in the count.
+    /// A new session's number and its place in the count and under the bell.
     pub(super) fn open_session(self: &Arc<Self>) -> (u64, SessionGuard) {
         self.sessions.open.fetch_add(1, Ordering::Relaxed);
         let id = self.sessions.next.fetch_add(1, Ordering::Relaxed);
-        (id, SessionGuard(Arc::clone(self)))
+        let guard = SessionGuard {
+            service: Arc::clone(self),
+            id,
+        };
+        (id, guard)
+    }
+
+    /// The rules, and their changes.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Resolves when the proxy starts to drain.
@@ -225,7 +243,8 @@ impl Service {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.0.sessions.open.fetch_sub(1, Ordering::Relaxed);
+        self.service.bell.leave(self.id);
+        self.service.sessions.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -245,6 +264,7 @@ impl Running {
         let sessions = &self.service.sessions;
         sessions.draining.store(true, Ordering::Release);
         sessions.drain.send_replace(true);
+        self.service.bell.ring();
         let open = || sessions.open.load(Ordering::Relaxed);
         while open() > 0 && Instant::now() < deadline {
             let step = Instant::now() + DRAIN_STEP;

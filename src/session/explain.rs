@@ -35,9 +35,9 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
         who: Who::Fixed(user.into()),
         auth: AuthKind::Certificate,
     };
-    let login = Login::new(identity, &rules.policy)?;
+    let login = Login::new(identity, rules.policy())?;
     let every = rules
-        .table
+        .table()
         .iter()
         .map(|(_, command)| command.name.clone().into_owned().into());
     let facts = Facts {

@@ -47,7 +47,7 @@ pub(super) fn judge<'r>(
     rules: &'r Rules,
     facts: &Facts,
 ) -> Judged<'r> {
-    let entry = args.get(0).and_then(|name| rules.names.find(name));
+    let entry = args.get(0).and_then(|name| rules.names().find(name));
     let verdict = match entry {
         Some(entry) => judge_known(entry, login, args, multi, rules, facts),
         None if args.present() == 0 => judge_nameless(login),
@@ -65,7 +65,7 @@ fn judge_known<'r>(
     rules: &'r Rules,
     facts: &Facts,
 ) -> Verdict<'r> {
-    let kind = rules.kinds.get(entry.run());
+    let kind = rules.kinds().get(entry.run());
     match kind {
         Kind::Quit | Kind::Reset => return Verdict::Own(kind),
         // Redis would queue these; nothing of a client's credentials goes upstream.
@@ -84,14 +84,14 @@ fn judge_known<'r>(
     let Some(judged) = entry.judged(args) else {
         return Verdict::Refuse(Refusal::SubstituteForm);
     };
-    let id = match entry.resolve(&judged, &rules.table) {
+    let id = match entry.resolve(&judged, rules.table()) {
         Resolved::Command(id) => id,
         Resolved::Incomplete => return Verdict::Wait,
         Resolved::UnknownSubcommand(_) | Resolved::UnknownCommand => {
             return Verdict::Refuse(Refusal::UnknownSubcommand);
         }
     };
-    let permit = match decide(user, id, &judged, Whereabouts::Anywhere, &rules.table) {
+    let permit = match decide(user, id, &judged, Whereabouts::Anywhere, rules.table()) {
         Decision::Allow(permit) => permit,
         Decision::Deny(denial) | Decision::Unsettled(denial) => {
             return Verdict::Refuse(Refusal::Policy(denial.reason));
@@ -102,10 +102,10 @@ fn judge_known<'r>(
         }
         Decision::Wait => return Verdict::Wait,
     };
-    if entry.is_substitute() && !facts.knows(&rules.table.command(entry.run()).name) {
+    if entry.is_substitute() && !facts.knows(&rules.table().command(entry.run()).name) {
         return Verdict::Refuse(Refusal::SubstituteUnknown);
     }
-    match rules.kinds.get(id) {
+    match rules.kinds().get(id) {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
         Kind::ClientReply => match args.get(2) {
             Some(mode) if mode.eq_ignore_ascii_case(b"ON") => {
@@ -140,7 +140,7 @@ fn unknown(login: &Login, args: &Args<'_>, rules: &Rules) -> Refusal {
         Refusal::Http
     } else if login.user().is_none() {
         Refusal::NotAuthenticated
-    } else if rules.names.is_hidden(args.name()) {
+    } else if rules.names().is_hidden(args.name()) {
         Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand

@@ -23,6 +23,15 @@ pub enum LoginError {
     Disabled,
 }
 
+/// Why a session ends that had logged in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Revoked {
+    /// Its user is no more.
+    Deleted,
+    /// Its user is `off`. Redis spares sessions that are logged in already.
+    Off,
+}
+
 /// The name that clients give when they mean "the one user that I know of".
 const DEFAULT: &str = "default";
 
@@ -70,6 +79,25 @@ impl Login {
         }
     }
 
+    /// Looks the user up anew, by its name. Returns whether it is another value than before.
+    ///
+    /// # Errors
+    /// The user is gone or off. The login keeps it all the same, to be told who it was.
+    pub(super) fn renew(&mut self, policy: &Policy) -> Result<bool, Revoked> {
+        let Some(user) = &mut self.user else {
+            return Ok(false);
+        };
+        let new = policy.user(user.name()).ok_or(Revoked::Deleted)?;
+        if !new.is_enabled() {
+            return Err(Revoked::Off);
+        }
+        let changed = !Arc::ptr_eq(user, new);
+        if changed {
+            *user = Arc::clone(new);
+        }
+        Ok(changed)
+    }
+
     /// Back to who the client was when it came.
     pub fn reset(&mut self, policy: &Policy) {
         self.user = Self::new(self.identity.clone(), policy)
@@ -108,6 +136,18 @@ impl Login {
                 Some(Self::mapped(&self.identity).unwrap_or(DEFAULT).to_owned())
             }
             Some(_) => None,
+        }
+    }
+}
+
+// === impl Revoked ===
+
+impl Revoked {
+    /// The label used in the audit. Stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Deleted => "user_deleted",
+            Self::Off => "user_off",
         }
     }
 }

@@ -1,16 +1,19 @@
 //! One client's protocol state: what it may ask, what it is owed, who it is.
 //!
 //! Sans-io: bytes come in through [`Pipe`]s and leave through them; no socket, no clock, no log.
-//! What must be told to the operator goes to a [`Witness`].
+//! What a session needs beyond them, and what it tells the operator, goes through its [`Host`].
 //!
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
+//! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
 //! - `login`, `hello`: who the client is.
+//! - `rules`: what all of it is judged by, one generation after the other.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
 
+mod adopt;
 mod explain;
 mod facts;
 mod hello;
@@ -28,11 +31,11 @@ mod state;
 
 pub use explain::{Foresight, foresee};
 pub use facts::{Facts, Version};
-pub use login::{Login, LoginError};
+pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
-pub use requests::{Refused, Witness};
+pub use requests::{Host, Refused};
 pub use rules::Rules;
 pub use state::Session;
 

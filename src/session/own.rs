@@ -44,7 +44,7 @@ pub(super) fn answer_own(
                 (0 | 1, ..) => return Err(Refusal::OwnArity),
                 _ => return Err(Refusal::OwnSyntax),
             };
-            if !login.authenticate(name, password, &rules.policy) {
+            if !login.authenticate(name, password, rules.policy()) {
                 return Err(Refusal::LoginFailed);
             }
             reply.extend_from_slice(b"+OK\r\n");
@@ -61,7 +61,7 @@ pub(super) fn answer_own(
                 HelloError::Name => Refusal::HelloName,
             })?;
             if let Some((user, password)) = hello.login
-                && !login.authenticate(Some(user), password, &rules.policy)
+                && !login.authenticate(Some(user), password, rules.policy())
             {
                 return Err(Refusal::LoginFailed);
             }

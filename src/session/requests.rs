@@ -20,7 +20,7 @@ use super::rules::Rules;
 use super::slots::Slot;
 use super::state::{Flow, Phase, Session};
 
-/// A refusal, as the operator is told of it. Arguments may hold values and passwords: a witness
+/// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
 /// takes nothing of them but what `explain` says are keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'a> {
@@ -34,10 +34,12 @@ pub struct Refused<'a> {
     pub args: Args<'a>,
     /// Why.
     pub refusal: Refusal,
+    /// What it was judged by.
+    pub rules: &'a Rules,
 }
 
-/// Where a session tells of what it refuses.
-pub trait Witness {
+/// What a session needs of the world that it lives in.
+pub trait Host {
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
 }
@@ -57,7 +59,7 @@ const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
-const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
+pub(super) const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
 
 /// What one request leads to.
 enum Action<'r> {
@@ -76,7 +78,7 @@ enum Action<'r> {
 struct Taking<'a, W> {
     rules: &'a Rules,
     facts: &'a Facts,
-    witness: &'a mut W,
+    host: &'a mut W,
 }
 
 // === impl Session ===
@@ -89,13 +91,9 @@ impl Session {
         facts: &Facts,
         up: &mut Pipe,
         down: &mut Pipe,
-        witness: &mut impl Witness,
+        host: &mut impl Host,
     ) {
-        let mut taking = Taking {
-            rules,
-            facts,
-            witness,
-        };
+        let mut taking = Taking { rules, facts, host };
         while self.takes_requests(down) {
             self.holding = false;
             let going_on = match self.flow {
@@ -139,6 +137,9 @@ impl Session {
         }
         if step.done {
             self.flow = Flow::Requests;
+            if std::mem::take(&mut self.spoil_after_tail) {
+                self.spoil_transaction(up);
+            }
         }
         Ok(step.done)
     }
@@ -147,7 +148,7 @@ impl Session {
     #[inline]
     fn take_request(
         &mut self,
-        taking: &mut Taking<'_, impl Witness>,
+        taking: &mut Taking<'_, impl Host>,
         up: &mut Pipe,
         down: &mut Pipe,
     ) -> Result<bool, ProtocolError> {
@@ -173,7 +174,7 @@ impl Session {
     fn take_scanned(
         &mut self,
         whole: bool,
-        taking: &mut Taking<'_, impl Witness>,
+        taking: &mut Taking<'_, impl Host>,
         up: &mut Pipe,
         down: &mut Pipe,
     ) -> bool {
@@ -183,9 +184,9 @@ impl Session {
         let mut action = prepare(scratch, login, multi, self.id, &args, taking);
         if matches!(action, Action::Wait) {
             let held = up.unscanned().len();
-            if held < taking.rules.max_inspect {
+            if held < taking.rules.max_inspect() {
                 // Asking again at every read would be quadratic in the request's length.
-                self.inspect_at = (held * 2).min(taking.rules.max_inspect);
+                self.inspect_at = (held * 2).min(taking.rules.max_inspect());
                 return false;
             }
             let refusal = Refusal::TooLarge;
@@ -229,7 +230,7 @@ impl Session {
     /// An inline request: split as Redis does, judged, and sent on in canonical form.
     fn take_inline(
         &mut self,
-        taking: &mut Taking<'_, impl Witness>,
+        taking: &mut Taking<'_, impl Host>,
         up: &mut Pipe,
         down: &mut Pipe,
     ) -> Result<bool, ProtocolError> {
@@ -317,7 +318,7 @@ impl Session {
                     }
                     Answered::Quit => self.end(),
                     Answered::Reset => {
-                        self.login.reset(&rules.policy);
+                        self.login.reset(rules.policy());
                         self.set_limits(rules);
                         self.name = None;
                         self.phase = Phase::Resetting;
@@ -341,7 +342,7 @@ impl Session {
     fn break_off(
         &mut self,
         error: ProtocolError,
-        taking: &mut Taking<'_, impl Witness>,
+        taking: &mut Taking<'_, impl Host>,
         up: &mut Pipe,
         down: &mut Pipe,
     ) {
@@ -372,7 +373,7 @@ fn prepare<'r>(
     multi: Multi,
     session: u64,
     args: &Args<'_>,
-    taking: &mut Taking<'r, impl Witness>,
+    taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
     let judged = judge(login, args, multi, taking.rules, taking.facts);
     match judged.verdict {
@@ -406,29 +407,26 @@ fn prepare<'r>(
     }
 }
 
-/// Tells the witness, and puts the reply into `scratch`.
+/// Tells the host, and puts the reply into `scratch`.
 fn refuse(
     scratch: &mut BytesMut,
     login: &Login,
     refusal: Refusal,
     entry: Option<&Entry>,
     args: &Args<'_>,
-    taking: &mut Taking<'_, impl Witness>,
+    taking: &mut Taking<'_, impl Host>,
 ) {
-    let Taking {
-        rules,
-        facts,
-        witness,
-    } = taking;
+    let Taking { rules, facts, host } = taking;
     let (id, command) = name_of(entry, args, rules);
     let user = login.user().map(|user| user.name());
     let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
-    witness.refused(&Refused {
+    host.refused(&Refused {
         user,
         command: command.as_bytes(),
         id,
         args: judged,
         refusal,
+        rules,
     });
     let user = user.unwrap_or_default();
     scratch.clear();
@@ -450,12 +448,12 @@ pub(super) fn name_of(
     let Some(entry) = entry else {
         return (None, String::from_utf8_lossy(args.name()).into_owned());
     };
-    let sub = |args: &Args<'_>| match entry.resolve(args, &rules.table) {
+    let sub = |args: &Args<'_>| match entry.resolve(args, rules.table()) {
         Resolved::Command(id) => Some(id),
         _ => None,
     };
     let id = entry.judged(args).and_then(|judged| sub(&judged));
-    let name = match id.map(|id| rules.table.command(id)) {
+    let name = match id.map(|id| rules.table().command(id)) {
         Some(command) if command.parent.is_some() && entry.sent() == entry.run() => {
             format!("{}|{}", entry.visible(), command.own_name())
         }

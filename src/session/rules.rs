@@ -1,5 +1,7 @@
 //! Everything that requests are judged by, as one value that can be swapped whole.
 
+use std::sync::Arc;
+
 use crate::command::Table;
 use crate::policy::Policy;
 use crate::resp::Limits;
@@ -10,18 +12,26 @@ use super::kind::Kinds;
 /// The command table, the names, the users and the limits of one generation.
 #[derive(Debug)]
 pub struct Rules {
-    pub(super) table: Table,
-    pub(super) names: Names,
-    pub(super) policy: Policy,
-    pub(super) kinds: Kinds,
-    pub(super) limits: Limits,
-    pub(super) max_inspect: usize,
+    base: Arc<Base>,
+    policy: Policy,
+    generation: u64,
+}
+
+/// What a change of users doesn't touch.
+#[derive(Debug)]
+struct Base {
+    table: Table,
+    names: Names,
+    kinds: Kinds,
+    limits: Limits,
+    max_inspect: usize,
 }
 
 // === impl Rules ===
 
 impl Rules {
-    /// `limits` hold after AUTH; `max_inspect` bytes of one request may wait for its verdict.
+    /// The first generation. `limits` hold after AUTH; `max_inspect` bytes of one request may wait
+    /// for its verdict.
     pub fn new(
         table: Table,
         names: Names,
@@ -30,28 +40,64 @@ impl Rules {
         max_inspect: usize,
     ) -> Self {
         let kinds = Kinds::of(&table);
-        Self {
+        let base = Base {
             table,
             names,
-            policy,
             kinds,
             limits,
             max_inspect,
+        };
+        Self {
+            base: Arc::new(base),
+            policy,
+            generation: 1,
+        }
+    }
+
+    /// The next generation: other users, all else as it is.
+    #[must_use]
+    pub fn with_policy(&self, policy: Policy) -> Self {
+        Self {
+            base: Arc::clone(&self.base),
+            policy,
+            generation: self.generation + 1,
         }
     }
 
     /// The command table.
+    #[inline]
     pub fn table(&self) -> &Table {
-        &self.table
+        &self.base.table
     }
 
     /// The names that clients use.
+    #[inline]
     pub fn names(&self) -> &Names {
-        &self.names
+        &self.base.names
     }
 
     /// The users.
+    #[inline]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Which generation this is: no two that are in force one after the other have the same.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    #[inline]
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.base.kinds
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.base.limits
+    }
+
+    pub(super) fn max_inspect(&self) -> usize {
+        self.base.max_inspect
     }
 }

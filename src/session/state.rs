@@ -19,6 +19,8 @@ pub struct Session {
     /// Told to the client by HELLO.
     pub(super) id: u64,
     pub(super) login: Login,
+    /// Of the rules that it obeys.
+    pub(super) generation: u64,
     pub(super) scanner: RequestScanner,
     pub(super) replies: ReplyScanner,
     pub(super) slots: Slots,
@@ -28,6 +30,8 @@ pub struct Session {
     pub(super) fresh: bool,
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
+    /// The user changed while a request of its transaction streams by.
+    pub(super) spoil_after_tail: bool,
     /// The request at the front waits for a reply that is owed.
     pub(super) holding: bool,
     /// Bytes of the current request at which its verdict is asked for again.
@@ -68,11 +72,13 @@ pub(super) const RESET: &[u8] = b"+RESET\r\n";
 // === impl Session ===
 
 impl Session {
-    /// A session of a client that is who `login` says. `id` is unique in the process.
+    /// A session of a client that is who `login` says, by the same `rules`. `id` is unique in the
+    /// process.
     pub fn new(id: u64, login: Login, rules: &Rules) -> Self {
         let mut session = Self {
             id,
             login,
+            generation: rules.generation(),
             scanner: RequestScanner::new(Limits::UNAUTHENTICATED),
             replies: ReplyScanner::default(),
             slots: Slots::default(),
@@ -80,6 +86,7 @@ impl Session {
             phase: Phase::Detached,
             fresh: false,
             in_multi: false,
+            spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
             name: None,
@@ -115,6 +122,7 @@ impl Session {
         debug_assert!(self.slots.is_empty());
         self.phase = Phase::Attached;
         self.fresh = true;
+        self.spoil_after_tail = false;
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
             self.send_name(&name, up);
@@ -168,7 +176,7 @@ impl Session {
 
     pub(super) fn set_limits(&mut self, rules: &Rules) {
         self.scanner.set_limits(if self.is_authenticated() {
-            rules.limits
+            rules.limits()
         } else {
             Limits::UNAUTHENTICATED
         });

@@ -1,5 +1,7 @@
 //! Sessions driven byte by byte, without a socket.
 
+mod adopt;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -12,11 +14,11 @@ use crate::rewrite::Names;
 const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n\
                        user writer on >w +@all %W~a:*\nuser admin on >admin-pw +@all ~* &*\n";
 
-/// What a witness noted: user, command, reason.
+/// What a host noted: user, command, reason.
 #[derive(Default)]
 struct Notes(Vec<(String, String, &'static str)>);
 
-impl Witness for Notes {
+impl Host for Notes {
     fn refused(&mut self, refused: &Refused<'_>) {
         let _: Option<CommandId> = refused.id;
         self.0.push((
@@ -43,14 +45,18 @@ fn pairs(items: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+fn policy(users: &[u8]) -> Policy {
+    let source = Source {
+        path: "users.acl".into(),
+        content: users.to_vec(),
+    };
+    Policy::parse(&[source], &Table::builtin()).unwrap().0
+}
+
 fn rules(rename: &[(&str, &str)], substitute: &[(&str, &str)]) -> Rules {
     let table = Table::builtin();
     let names = Names::compile(&table, &pairs(rename), &pairs(substitute)).unwrap();
-    let source = Source {
-        path: "users.acl".into(),
-        content: USERS.to_vec(),
-    };
-    let (policy, _) = Policy::parse(&[source], &table).unwrap();
+    let policy = policy(USERS);
     Rules::new(table, names, policy, Limits::default(), 64 * 1024)
 }
 
@@ -381,12 +387,12 @@ fn what_needs_all_keys_says_so() {
         assert!(it.commands(&[command]).is_empty());
         assert_eq!(it.upstream(""), reply, "{command}");
     }
-    let mut rules = rules(&[], &[]);
+    let rules = rules(&[], &[]);
     let source = Source {
         path: "users.acl".into(),
         content: b"user reader on +@all ~a:*\n".to_vec(),
     };
-    rules.policy = Policy::parse(&[source], &rules.table).unwrap().0;
+    let rules = rules.with_policy(Policy::parse(&[source], rules.table()).unwrap().0);
     let mut it = Harness::new(Who::Fixed("reader".into()), AuthKind::Certificate, rules);
     for option in ["BY", "GET"] {
         let denied =

@@ -27,17 +27,20 @@ pub struct AuditError {
 /// One line of the audit. The README has the schema.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event<'a> {
-    /// `refused` (one request), `connection_refused`, `desync`.
+    /// `refused` (one request), `connection_refused`, `session_closed`, `desync`, `reload`,
+    /// `reload_failed`.
     pub event: &'a str,
     /// The session's number, as HELLO tells it; absent before there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
     /// The listener's name.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub listener: &'a str,
     /// The user; for a failed AUTH, the user that the client was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
     /// The peer's address and port, or `unix`.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub peer: &'a str,
     /// The subject of the client's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +59,9 @@ pub struct Event<'a> {
     pub rule: Option<String>,
     /// Why.
     pub reason: &'a str,
+    /// The users whose run-time changes a reload has dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
     /// More of the reason, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -1,8 +1,9 @@
-//! Refusals into the audit and the log: who, what, which rule. Never a password, never a value.
+//! What a session asks of the proxy. Its refusals go into the audit and the log: who, what, which
+//! rule. Never a password, never a value.
 
 use crate::identity::Certificate;
 use crate::policy::{Whereabouts, explain};
-use crate::session::{Refusal, Refused, Rules, Severity, Witness};
+use crate::session::{Host, Refusal, Refused, Revoked, Severity};
 use crate::telemetry::{Audit, Event};
 
 /// One connection, as the audit names it.
@@ -14,11 +15,10 @@ pub(super) struct Peer {
     pub(super) certificate: Option<Certificate>,
 }
 
-/// Writes one session's refusals.
+/// The proxy, as one session sees it.
 #[derive(Debug)]
-pub(super) struct Auditor<'a> {
+pub(super) struct SessionHost<'a> {
     pub(super) audit: &'a Audit,
-    pub(super) rules: &'a Rules,
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
 }
@@ -64,14 +64,39 @@ impl Peer {
     }
 }
 
-// === impl Auditor ===
+// === impl SessionHost ===
 
-impl Witness for Auditor<'_> {
+impl SessionHost<'_> {
+    /// Writes that the session is over for its user's sake.
+    pub(super) fn revoked(&self, user: Option<&str>, revoked: Revoked) {
+        let reason = revoked.label();
+        tracing::info!(
+            session = self.session,
+            peer = self.peer.address,
+            user,
+            reason,
+            "session closed"
+        );
+        self.audit.write(&Event {
+            event: "session_closed",
+            session: Some(self.session),
+            listener: &self.peer.listener,
+            user,
+            peer: &self.peer.address,
+            certificate: self.peer.subject(),
+            reason,
+            ..Event::default()
+        });
+    }
+}
+
+impl Host for SessionHost<'_> {
     fn refused(&mut self, refused: &Refused<'_>) {
-        let user = refused.user.and_then(|name| self.rules.policy().user(name));
+        let rules = refused.rules;
+        let user = refused.user.and_then(|name| rules.policy().user(name));
         let explanation = match (user, refused.id) {
             (Some(user), Some(id)) => {
-                let table = self.rules.table();
+                let table = rules.table();
                 Some(explain(
                     user,
                     id,
@@ -119,7 +144,7 @@ impl Witness for Auditor<'_> {
             refused: offender.map(|name| shown_key(&name)),
             rule,
             reason,
-            detail: None,
+            ..Event::default()
         });
     }
 }

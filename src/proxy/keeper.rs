@@ -1,0 +1,168 @@
+//! The rules that are in force, and the one place that changes them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::policy::Policy;
+use crate::session::Rules;
+
+use super::bell::Bell;
+
+/// Keeps the rules. Reading them takes no lock; changes take turns, and each wakes every session.
+#[derive(Debug)]
+pub struct Keeper {
+    current: ArcSwap<Rules>,
+    writer: Mutex<Writer>,
+    bell: Arc<Bell>,
+}
+
+/// What only a change needs.
+#[derive(Debug)]
+struct Writer {
+    /// Of the ACL files, as they were last loaded or saved.
+    content_hash: String,
+    unsaved: BTreeMap<String, Change>,
+}
+
+/// What became of a user at run time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// It was made or changed.
+    Set,
+    /// It was deleted.
+    Deleted,
+}
+
+/// A change of some users, ready to be put in force.
+#[derive(Debug)]
+pub struct Edit<T> {
+    /// All users.
+    pub policy: Policy,
+    /// Those of them that are not as before.
+    pub touched: Vec<(String, Change)>,
+    /// What the one who asked for it is told.
+    pub answer: T,
+}
+
+/// What a reload has done.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reloaded {
+    /// The files say what they said before, and nothing was done.
+    pub unchanged: bool,
+    /// The users whose run-time changes are lost.
+    pub dropped: Vec<String>,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    pub(super) fn new(rules: Rules, bell: Arc<Bell>) -> Self {
+        Self {
+            writer: Mutex::new(Writer {
+                content_hash: rules.policy().content_hash().to_owned(),
+                unsaved: BTreeMap::new(),
+            }),
+            current: ArcSwap::from_pointee(rules),
+            bell,
+        }
+    }
+
+    /// The rules of the moment, for a moment: one atomic load.
+    #[inline]
+    pub(super) fn rules(&self) -> Guard<Arc<Rules>> {
+        self.current.load()
+    }
+
+    /// The rules of the moment, to be held for longer.
+    pub fn snapshot(&self) -> Arc<Rules> {
+        self.current.load_full()
+    }
+
+    /// Changes users at run time. No other change comes between what `edit` sees and what it makes
+    /// of it. When this returns, the change is in force and every session is on its way to obey.
+    ///
+    /// # Errors
+    /// Those of `edit`; then nothing has changed.
+    pub fn change<T, E>(&self, edit: impl FnOnce(&Rules) -> Result<Edit<T>, E>) -> Result<T, E> {
+        let mut writer = self.writer();
+        let rules = self.rules();
+        let Edit {
+            policy,
+            touched,
+            answer,
+        } = edit(&rules)?;
+        writer.unsaved.extend(touched);
+        self.put_in_force(rules.with_policy(policy), &writer);
+        Ok(answer)
+    }
+
+    /// Puts what `load` makes of the ACL files in the place of all users, run-time changes included.
+    /// If the files say what they said before, run-time changes stay, unless `force`d to go.
+    ///
+    /// # Errors
+    /// Those of `load`; then nothing has changed.
+    pub fn reload<E>(
+        &self,
+        force: bool,
+        load: impl FnOnce(&Rules) -> Result<Policy, E>,
+    ) -> Result<Reloaded, E> {
+        let mut writer = self.writer();
+        let rules = self.rules();
+        let loaded = load(&rules)?;
+        if loaded.content_hash() == writer.content_hash && !force {
+            return Ok(Reloaded {
+                unchanged: true,
+                dropped: Vec::new(),
+            });
+        }
+        let old = rules.policy();
+        writer.content_hash = loaded.content_hash().to_owned();
+        // A user that is the same as before is the same value: its sessions needn't notice.
+        let policy = loaded.reusing(old);
+        let is_lost = |name: &String| match (old.user(name), policy.user(name)) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (old, new) => old.is_some() || new.is_some(),
+        };
+        let unsaved = std::mem::take(&mut writer.unsaved);
+        let dropped = unsaved.into_keys().filter(is_lost).collect();
+        self.put_in_force(rules.with_policy(policy), &writer);
+        Ok(Reloaded {
+            unchanged: false,
+            dropped,
+        })
+    }
+
+    /// Writes the users to where a reload reads them, and forgets that they were unsaved. `write`
+    /// returns the content hash of what it has written.
+    ///
+    /// # Errors
+    /// Those of `write`; then they are unsaved still.
+    pub fn save<E>(&self, write: impl FnOnce(&Rules) -> Result<String, E>) -> Result<(), E> {
+        let mut writer = self.writer();
+        writer.content_hash = write(&self.rules())?;
+        writer.unsaved.clear();
+        Ok(())
+    }
+
+    /// The users that were changed at run time since the last load or save, and would be lost at a
+    /// restart.
+    pub fn unsaved(&self) -> BTreeMap<String, Change> {
+        self.writer().unsaved.clone()
+    }
+
+    /// In force first, then rung: whoever is woken finds it.
+    fn put_in_force(&self, rules: Rules, _turn: &MutexGuard<'_, Writer>) {
+        self.current.store(Arc::new(rules));
+        self.bell.ring();
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A change that panicked has not come to its swap: what is here is in force.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
