@@ -1,8 +1,8 @@
 //! What all parts of the proxy share.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -20,6 +20,7 @@ use super::acceptor;
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
+use super::reload::PolicyFiles;
 use super::worker::Workers;
 
 /// The proxy, ready to run.
@@ -27,6 +28,9 @@ use super::worker::Workers;
 pub struct Service {
     pub(super) keeper: Keeper,
     pub(super) bell: Arc<Bell>,
+    pub(super) files: Box<dyn PolicyFiles>,
+    /// Held by the one reload at a time.
+    pub(super) reloading: Mutex<()>,
     pub(super) identities: Vec<identity::Rule>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
@@ -114,9 +118,10 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 // === impl Service ===
 
 impl Service {
-    /// Puts the parts together. Nothing is opened yet.
+    /// Puts the parts together. Nothing is opened yet. `files` are what `rules` came from.
     pub fn new(
         rules: Rules,
+        files: Box<dyn PolicyFiles>,
         identities: Vec<identity::Rule>,
         listeners: Vec<ListenerParts>,
         upstreams: Vec<config::Upstream>,
@@ -152,6 +157,8 @@ impl Service {
         Arc::new(Self {
             keeper: Keeper::new(rules, Arc::clone(&bell)),
             bell,
+            files,
+            reloading: Mutex::new(()),
             identities,
             listeners,
             upstreams,
