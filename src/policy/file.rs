@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::SplitAsciiWhitespace;
 use std::sync::Arc;
 
 use crate::command::Table;
 
 use super::roles::Roles;
-use super::rule::{ScriptFiles, no_files};
+use super::rule::{RuleError, ScriptFiles, no_files};
 use super::setuser::{SetUserError, merge_selectors};
 use super::store::Policy;
 use super::user::User;
@@ -105,21 +106,20 @@ fn read_lines<'a>(
         return;
     };
     for (number, line) in (1..).zip(text.lines()) {
-        let mut words = line.split_ascii_whitespace();
-        let kind = match words.next() {
-            None => continue,
-            Some(word) if word.starts_with('#') => continue,
-            Some(word @ ("user" | "role")) => word,
-            Some(word) => {
+        let (kind, name, words) = match read_line(line) {
+            LineKind::Blank => continue,
+            LineKind::User { name, words } => ("user", name, words),
+            LineKind::Role { name, words } => ("role", name, words),
+            LineKind::Nameless(kind) => {
+                let reason = format!("the {kind}'s name is missing");
+                problems.push(source.problem(number, kind, &reason));
+                continue;
+            }
+            LineKind::Unknown(word) => {
                 let reason = "a line starts with 'user', 'role' or is a '#' comment";
                 problems.push(source.problem(number, &masked(word.as_bytes()), reason));
                 continue;
             }
-        };
-        let Some(name) = words.next() else {
-            let reason = format!("the {kind}'s name is missing");
-            problems.push(source.problem(number, kind, &reason));
-            continue;
         };
         let definition = Definition {
             source,
@@ -132,6 +132,39 @@ fn read_lines<'a>(
         } else {
             roles.push(definition);
         }
+    }
+}
+
+/// What a line of an ACL file is.
+pub(super) enum LineKind<'a> {
+    /// Nothing, or a comment.
+    Blank,
+    User {
+        name: &'a str,
+        words: SplitAsciiWhitespace<'a>,
+    },
+    Role {
+        name: &'a str,
+        words: SplitAsciiWhitespace<'a>,
+    },
+    /// `user` or `role`, and nothing behind it.
+    Nameless(&'a str),
+    /// It starts with another word.
+    Unknown(&'a str),
+}
+
+pub(super) fn read_line(line: &str) -> LineKind<'_> {
+    let mut words = line.split_ascii_whitespace();
+    let (kind, name) = match words.next() {
+        None => return LineKind::Blank,
+        Some(word) if word.starts_with('#') => return LineKind::Blank,
+        Some(word @ ("user" | "role")) => (word, words.next()),
+        Some(word) => return LineKind::Unknown(word),
+    };
+    match name {
+        None => LineKind::Nameless(kind),
+        Some(name) if kind == "user" => LineKind::User { name, words },
+        Some(name) => LineKind::Role { name, words },
     }
 }
 
@@ -172,7 +205,11 @@ fn compile_user(
         Ok(rules) => {
             for rule in &rules {
                 if let Err(error) = user.apply_with(rule, table, files) {
-                    told.push(definition.problem(&masked(rule), &error.to_string()));
+                    let shown = match error {
+                        RuleError::Syntax => masked_wholly(rule),
+                        _ => masked(rule),
+                    };
+                    told.push(definition.problem(&shown, &error.to_string()));
                 }
             }
         }
@@ -206,8 +243,19 @@ fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
     doubts
 }
 
+/// A word that is no rule, as it may be shown: one that doesn't begin as rules do may be a password
+/// without its sign.
+fn masked_wholly(word: &[u8]) -> String {
+    match word.first() {
+        Some(first) if first.is_ascii_alphanumeric() && !word.contains(&b'=') => {
+            format!("{}…", char::from(*first))
+        }
+        _ => masked(word),
+    }
+}
+
 /// A rule as it may be shown: a password's sign stays, the password does not.
-pub(super) fn masked(word: &[u8]) -> String {
+pub fn masked(word: &[u8]) -> String {
     match word.first() {
         Some(sign @ (b'>' | b'<' | b'#' | b'!')) => format!("{}…", char::from(*sign)),
         _ => String::from_utf8_lossy(word).into_owned(),

@@ -223,6 +223,20 @@ impl User {
         out
     }
 
+    /// The rules about lethal commands, `lethal=debug`; `None`: there are none.
+    pub fn describe_lethal(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.lethal.describe(&mut out);
+        (out.pop() == Some(b' ')).then_some(out)
+    }
+
+    /// The rules about scripts, `script=any`; `None`: there are none.
+    pub fn describe_scripts(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.scripts.describe(&mut out);
+        (out.pop() == Some(b' ')).then_some(out)
+    }
+
     /// Whether two users of one table may do the same, and log in with the same.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         self.scripts == other.scripts && self.describe() == other.describe()
