@@ -3,6 +3,7 @@
 
 mod acl_files;
 mod prepare;
+mod replace_files;
 mod upstreams;
 
 use std::io;

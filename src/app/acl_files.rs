@@ -11,6 +11,8 @@ use crate::policy::{Policy, Source, User};
 use crate::proxy::{Compiled, PolicyFiles, PolicyText};
 use crate::session::Rules;
 
+use super::replace_files::replace_files;
+
 /// Where the users are defined, and the identity rules that they must fit.
 #[derive(Debug)]
 pub(super) struct AclFiles {
@@ -139,6 +141,10 @@ impl PolicyFiles for AclFiles {
             Some(policy) if problems.is_empty() => Ok(Compiled { policy, warnings }),
             _ => Err(problems),
         }
+    }
+
+    fn write(&self, files: &[Source]) -> Result<(), String> {
+        replace_files(files)
     }
 }
 

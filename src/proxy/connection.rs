@@ -50,6 +50,7 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
     let source = socket.source();
     let mut peer = Peer {
         listener: listening.settings.name.clone(),
+        local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
         certificate: None,
     };
@@ -136,9 +137,10 @@ async fn hold(
 ) -> End {
     let upstream = &service.upstreams[listening.settings.upstream];
     let host = SessionHost {
-        audit: &service.audit,
+        service,
         peer,
         session: id,
+        opened: Instant::now(),
     };
     let mut relay = Relay::new(service, &listening.settings, session, downstream, host);
     let end = loop {
@@ -176,6 +178,16 @@ async fn hold(
         _ => close(downstream).await,
     }
     end
+}
+
+/// Where the client has connected to, as CLIENT LIST writes it.
+fn local_address(socket: &Accepted) -> String {
+    match socket {
+        Accepted::Tcp(stream, _) => stream
+            .local_addr()
+            .map_or_else(|_| String::new(), |address| address.to_string()),
+        Accepted::Unix(_) => "unix".to_owned(),
+    }
 }
 
 fn into_stream(socket: Accepted) -> io::Result<Stream> {

@@ -2,9 +2,17 @@
 //! rule. Never a password, never a value.
 
 use crate::identity::Certificate;
-use crate::policy::{Whereabouts, explain};
-use crate::session::{Host, Refusal, Refused, Revoked, Severity};
+use tokio::time::Instant;
+
+use crate::policy::{LogEntry, Whereabouts, explain};
+use crate::session::{
+    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, UserChange,
+};
 use crate::telemetry::{Audit, Event};
+use crate::tls;
+
+use super::service::Service;
+use super::users;
 
 /// One connection, as the audit names it.
 #[derive(Debug)]
@@ -12,15 +20,18 @@ pub(super) struct Peer {
     pub(super) listener: String,
     /// Address and port, or `unix`.
     pub(super) address: String,
+    /// Where it has connected to, in the same form.
+    pub(super) local: String,
     pub(super) certificate: Option<Certificate>,
 }
 
 /// The proxy, as one session sees it.
 #[derive(Debug)]
 pub(super) struct SessionHost<'a> {
-    pub(super) audit: &'a Audit,
+    pub(super) service: &'a Service,
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
+    pub(super) opened: Instant,
 }
 
 /// The most of one key that is written.
@@ -77,7 +88,7 @@ impl SessionHost<'_> {
             reason,
             "session closed"
         );
-        self.audit.write(&Event {
+        self.service.audit.write(&Event {
             event: "session_closed",
             session: Some(self.session),
             listener: &self.peer.listener,
@@ -92,6 +103,7 @@ impl SessionHost<'_> {
 
 impl Host for SessionHost<'_> {
     fn refused(&mut self, refused: &Refused<'_>) {
+        users::note_denial(self, refused);
         let rules = refused.rules;
         let user = refused.user.and_then(|name| rules.policy().user(name));
         let explanation = match (user, refused.id) {
@@ -132,7 +144,7 @@ impl Host for SessionHost<'_> {
                 "request refused"
             ),
         }
-        self.audit.write(&Event {
+        self.service.audit.write(&Event {
             event: "refused",
             session: Some(self.session),
             listener: &self.peer.listener,
@@ -146,6 +158,34 @@ impl Host for SessionHost<'_> {
             reason,
             ..Event::default()
         });
+    }
+
+    fn change_users(
+        &mut self,
+        caller: &str,
+        change: &UserChange<'_>,
+    ) -> Result<usize, ChangeError> {
+        users::change(self, caller, change)
+    }
+
+    fn reload_users(&mut self, caller: &str) -> Result<(), FilesError> {
+        users::reload(self, caller)
+    }
+
+    fn save_users(&mut self, caller: &str) -> Result<(), FilesError> {
+        users::save(self, caller)
+    }
+
+    fn acl_log(&mut self, count: usize) -> (Vec<LogEntry>, u64) {
+        users::log(self, count)
+    }
+
+    fn reset_acl_log(&mut self) {
+        users::reset_log(self);
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) -> bool {
+        tls::random(bytes)
     }
 }
 

@@ -134,15 +134,23 @@ impl Keeper {
         })
     }
 
-    /// Writes the users to where a reload reads them, and forgets that they were unsaved. `write`
-    /// returns the content hash of what it has written.
+    /// Writes the users to where a reload reads them, and forgets that they were unsaved. `write` is
+    /// told which ones are, and returns what a reload would make of what it has written: users that
+    /// say the same as those in force.
     ///
     /// # Errors
     /// Those of `write`; then they are unsaved still.
-    pub fn save<E>(&self, write: impl FnOnce(&Rules) -> Result<String, E>) -> Result<(), E> {
+    pub fn save<E>(
+        &self,
+        write: impl FnOnce(&Rules, &BTreeMap<String, Change>) -> Result<Policy, E>,
+    ) -> Result<(), E> {
         let mut writer = self.writer();
-        writer.content_hash = write(&self.rules())?;
+        let rules = self.rules();
+        let written = write(&rules, &writer.unsaved)?;
+        writer.content_hash = written.content_hash().to_owned();
         writer.unsaved.clear();
+        let policy = written.reusing(rules.policy());
+        self.put_in_force(rules.with_policy(policy), &writer);
         Ok(())
     }
 

@@ -8,7 +8,9 @@
 //! - `upstream`: connecting, and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
-//! - `host`: what a session asks of the proxy; its refusals go into the audit.
+//! - `save`: run-time changes of users, written into the ACL files.
+//! - `host`: what a session asks of the proxy; its refusals go into the audit. `users`: what it asks
+//!   about users.
 
 mod acceptor;
 mod bell;
@@ -18,8 +20,10 @@ mod host;
 mod keeper;
 mod relay;
 mod reload;
+mod save;
 mod service;
 mod upstream;
+mod users;
 mod worker;
 
 pub use control::{Inspection, inspect};

@@ -204,7 +204,9 @@ impl<'a> Relay<'a> {
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
-            if !moved {
+            // Where the session has changed the rules itself, it takes no more requests by the old
+            // ones; what it has read goes on by the new.
+            if !moved && self.session.generation() == rules.generation() {
                 break;
             }
         }

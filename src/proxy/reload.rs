@@ -20,6 +20,12 @@ pub trait PolicyFiles: Debug + Send + Sync {
     /// # Errors
     /// Everything that is wrong with it.
     fn compile(&self, text: PolicyText, rules: &Rules) -> Result<Compiled, Vec<String>>;
+
+    /// Replaces the content of these files, each at once: all of them, or none.
+    ///
+    /// # Errors
+    /// Why it can't be done.
+    fn write(&self, files: &[Source]) -> Result<(), String>;
 }
 
 /// What was read.

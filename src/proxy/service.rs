@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::config;
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
+use crate::policy::AclLog;
 use crate::session::{Facts, Rules};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
@@ -35,6 +36,8 @@ pub struct Service {
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
+    /// Written at refusals, read by ACL LOG.
+    pub(super) acl_log: Mutex<AclLog>,
     pub(super) write_timeout: Duration,
     pub(super) sessions: Sessions,
 }
@@ -163,6 +166,7 @@ impl Service {
             listeners,
             upstreams,
             audit,
+            acl_log: Mutex::default(),
             write_timeout,
             sessions: Sessions {
                 next: AtomicU64::new(1),

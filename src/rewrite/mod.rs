@@ -87,6 +87,9 @@ pub enum RewriteError {
 /// for anything else.
 const OWN: [&str; 7] = ["auth", "hello", "quit", "reset", "multi", "exec", "discard"];
 
+/// So is this one, but it may be hidden, or given another name.
+const OWN_ACL: &str = "acl";
+
 // === impl Names ===
 
 impl Names {
@@ -103,7 +106,8 @@ impl Names {
         for (section, pairs) in [("rename", rename), ("substitute", substitute)] {
             for (name, _) in pairs {
                 let name = name.clone();
-                if OWN.contains(&name.as_str()) {
+                let own = OWN.contains(&name.as_str());
+                if own || (section == "substitute" && name == OWN_ACL) {
                     errors.push(RewriteError::OwnCommand { section, name });
                 } else if table.find(name.as_bytes()).is_none() {
                     errors.push(RewriteError::UnknownCommand { section, name });
@@ -285,7 +289,8 @@ impl Replacement {
             name: format!("{name} = \"{target}\""),
         };
         let run = table.find(words[0].as_bytes()).ok_or_else(unknown)?;
-        if OWN.contains(&&*table.command(run).name) {
+        let own = &*table.command(run).name;
+        if OWN.contains(&own) || own == OWN_ACL {
             let name = table.command(run).name.clone().into_owned();
             return Err(RewriteError::OwnCommand {
                 section: "substitute",

@@ -70,11 +70,7 @@ fn judge_known<'r>(
         Kind::Quit | Kind::Reset => return Verdict::Own(kind),
         // Redis would queue these; nothing of a client's credentials goes upstream.
         Kind::Auth | Kind::Hello => {
-            return match multi {
-                Multi::Closed => Verdict::Own(kind),
-                Multi::Open => Verdict::Refuse(Refusal::InMulti),
-                Multi::Pending => Verdict::Hold,
-            };
+            return judge_own(kind, multi);
         }
         _ => {}
     }
@@ -115,7 +111,17 @@ fn judge_known<'r>(
             // Any other word: up to 6.2 Redis reads `OFF\0x` as OFF.
             _ => Verdict::Refuse(Refusal::NotBuilt),
         },
+        kind @ Kind::Acl => judge_own(kind, multi),
         kind => Verdict::Forward(permit, kind, entry),
+    }
+}
+
+/// What the proxy answers has no place in a transaction: Redis would queue it.
+fn judge_own<'r>(kind: Kind, multi: Multi) -> Verdict<'r> {
+    match multi {
+        Multi::Closed => Verdict::Own(kind),
+        Multi::Open => Verdict::Refuse(Refusal::InMulti),
+        Multi::Pending => Verdict::Hold,
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Hello,
     Quit,
     Reset,
+    /// ACL and all its subcommands.
+    Acl,
     Transaction(Transaction),
     /// CLIENT REPLY: ON has a reply, OFF and SKIP have none.
     ClientReply,
@@ -39,6 +41,8 @@ impl Kinds {
             "exec" => Kind::Transaction(Transaction::Exec),
             "discard" => Kind::Transaction(Transaction::Discard),
             "client|reply" => Kind::ClientReply,
+            "acl" => Kind::Acl,
+            name if name.starts_with("acl|") => Kind::Acl,
             "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
             | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"
             | "script|debug" => Kind::Unsupported,

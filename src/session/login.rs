@@ -79,6 +79,11 @@ impl Login {
         }
     }
 
+    /// The name of whom AUTH means that gives none.
+    pub(super) fn nameless(&self) -> &str {
+        Self::mapped(&self.identity).unwrap_or(DEFAULT)
+    }
+
     /// Looks the user up anew, by its name. Returns whether it is another value than before.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
+//! - `acl`: the ACL command family.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
 //! - `login`, `hello`: who the client is.
@@ -13,6 +14,7 @@
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
 
+mod acl;
 mod adopt;
 mod explain;
 mod facts;
@@ -29,6 +31,7 @@ mod rules;
 mod slots;
 mod state;
 
+pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, foresee};
 pub use facts::{Facts, Version};
 pub use login::{Login, LoginError, Revoked};

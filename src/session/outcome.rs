@@ -45,8 +45,10 @@ pub enum Refusal {
     NotBuilt,
     /// HELLO 3: replies of another protocol.
     Resp3,
-    /// AUTH or HELLO inside MULTI.
+    /// What the proxy answers itself, inside MULTI.
     InMulti,
+    /// A change of a user that holds rules which only who holds `lethal=acl` may give.
+    Privileged,
     /// A form of a substituted command that the substitute doesn't stand for.
     SubstituteForm,
     /// The upstream doesn't have the substitute, so nothing may run in its place.
@@ -108,6 +110,7 @@ impl Refusal {
             | Self::HelloOption { .. }
             | Self::HelloName => "hello",
             Self::NotBuilt | Self::Resp3 | Self::InMulti => "not_supported",
+            Self::Privileged => "lethal",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
             Self::TooLarge => "too_large",
@@ -213,6 +216,9 @@ impl Refusal {
                     "' inside MULTI",
                 ]);
             }
+            Self::Privileged => line(&[
+                "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl",
+            ]),
             Self::SubstituteUnknown => line(&[
                 "-ERR respgate: the command that stands for '",
                 command,
@@ -290,7 +296,8 @@ fn unknown_subcommand(args: &Args<'_>, command: &str, version: Version, out: &mu
         .next()
         .unwrap_or(command)
         .to_ascii_uppercase();
-    let text: &[u8] = if version >= Version::new(7, 0, 0) {
+    // ACL is the proxy's own, and so the same in front of every version.
+    let text: &[u8] = if version >= Version::new(7, 0, 0) || container == "ACL" {
         b"-ERR unknown subcommand '"
     } else {
         b"-ERR Unknown subcommand or wrong number of arguments for '"

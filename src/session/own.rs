@@ -1,4 +1,4 @@
-//! The commands that the proxy answers itself: AUTH, HELLO, QUIT, RESET.
+//! The commands that the proxy answers itself: AUTH, HELLO, QUIT, RESET, ACL.
 //!
 //! Nothing of a client's credentials goes upstream.
 
@@ -6,12 +6,12 @@ use bytes::BytesMut;
 
 use crate::resp::Args;
 
-use super::facts::Facts;
+use super::acl;
 use super::hello::{self, Hello, HelloError};
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::Refusal;
-use super::rules::Rules;
+use super::requests::{Host, Taking};
 
 /// What an answered command leads to.
 pub(super) enum Answered {
@@ -19,6 +19,9 @@ pub(super) enum Answered {
     LoggedIn { name: Option<Box<[u8]>> },
     /// The connection ends behind the reply.
     Quit,
+    /// Nothing but a reply, and where the rules are `outdated` now, no request is judged by them
+    /// any more.
+    Acl { outdated: bool },
     /// Once all is answered, the upstream is changed for a fresh one; then comes the reply.
     Reset,
 }
@@ -32,11 +35,12 @@ pub(super) fn answer_own(
     login: &mut Login,
     args: &Args<'_>,
     session: u64,
-    rules: &Rules,
-    facts: &Facts,
+    taking: &mut Taking<'_, impl Host>,
     reply: &mut BytesMut,
 ) -> Result<Answered, Refusal> {
+    let Taking { rules, facts, .. } = *taking;
     match kind {
+        Kind::Acl => acl::answer(login, args, taking, reply),
         Kind::Auth => {
             let (name, password) = match (args.len(), args.get(1), args.get(2)) {
                 (2, Some(password), _) => (None, password),

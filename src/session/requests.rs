@@ -3,13 +3,15 @@
 use bytes::BytesMut;
 
 use crate::command::{CommandId, Resolved};
-use crate::policy::Permit;
+use crate::policy::{LogEntry, Permit};
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
 use crate::rewrite::{Entry, Replacement};
 
+use super::acl::{ChangeError, FilesError, UserChange};
 use super::facts::Facts;
+use super::hello::Hello;
 use super::judge::{Multi, Verdict, judge};
 use super::kind::Kind;
 use super::login::Login;
@@ -18,7 +20,7 @@ use super::own::{Answered, answer_own};
 use super::pipe::Pipe;
 use super::rules::Rules;
 use super::slots::Slot;
-use super::state::{Flow, Phase, Session};
+use super::state::{Flow, OUTDATED, Phase, Session};
 
 /// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
 /// takes nothing of them but what `explain` says are keys.
@@ -36,12 +38,58 @@ pub struct Refused<'a> {
     pub refusal: Refusal,
     /// What it was judged by.
     pub rules: &'a Rules,
+    /// Whether it may stand in a transaction.
+    pub in_multi: bool,
+    /// The name that a failed login tried.
+    pub tried: Option<&'a [u8]>,
 }
 
 /// What a session needs of the world that it lives in.
 pub trait Host {
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
+
+    /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
+    /// many users it touched.
+    ///
+    /// # Errors
+    /// Why it isn't made.
+    fn change_users(
+        &mut self,
+        _caller: &str,
+        _change: &UserChange<'_>,
+    ) -> Result<usize, ChangeError> {
+        Err(ChangeError::NotAllowed)
+    }
+
+    /// ACL LOAD.
+    ///
+    /// # Errors
+    /// Why nothing was loaded.
+    fn reload_users(&mut self, _caller: &str) -> Result<(), FilesError> {
+        Err(FilesError::NoFile)
+    }
+
+    /// ACL SAVE.
+    ///
+    /// # Errors
+    /// Why nothing was saved.
+    fn save_users(&mut self, _caller: &str) -> Result<(), FilesError> {
+        Err(FilesError::NoFile)
+    }
+
+    /// ACL LOG: the newest refusals, and the time now, in milliseconds since 1970.
+    fn acl_log(&mut self, _count: usize) -> (Vec<LogEntry>, u64) {
+        (Vec::new(), 0)
+    }
+
+    /// ACL LOG RESET.
+    fn reset_acl_log(&mut self) {}
+
+    /// ACL GENPASS: fills `bytes` with what nobody can guess. Returns whether it could.
+    fn random(&mut self, _bytes: &mut [u8]) -> bool {
+        false
+    }
 }
 
 /// A request that is this long and not whole gets its verdict early, so that large values stream.
@@ -75,10 +123,10 @@ enum Action<'r> {
 }
 
 /// Everything outside the session that a request is taken with.
-struct Taking<'a, W> {
-    rules: &'a Rules,
-    facts: &'a Facts,
-    host: &'a mut W,
+pub(super) struct Taking<'a, H> {
+    pub(super) rules: &'a Rules,
+    pub(super) facts: &'a Facts,
+    pub(super) host: &'a mut H,
 }
 
 // === impl Session ===
@@ -121,7 +169,8 @@ impl Session {
             MAX_HELD_UNAUTHENTICATED
         };
         let held_up = self.holding && self.slots.transaction_pending();
-        phase && !held_up && self.slots.held() + down.waiting() < most
+        let outdated = self.generation == OUTDATED;
+        phase && !held_up && !outdated && self.slots.held() + down.waiting() < most
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.
@@ -190,7 +239,8 @@ impl Session {
                 return false;
             }
             let refusal = Refusal::TooLarge;
-            refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+            let (scratch, login) = (&mut self.scratch, &self.login);
+            refuse(scratch, login, multi, refusal, None, &args, taking);
             action = Action::Refuse(refusal);
         }
         let len = self.scanner.consumed();
@@ -316,6 +366,8 @@ impl Session {
                             None => {}
                         }
                     }
+                    Answered::Acl { outdated: true } => self.generation = OUTDATED,
+                    Answered::Acl { outdated: false } => {}
                     Answered::Quit => self.end(),
                     Answered::Reset => {
                         self.login.reset(rules.policy());
@@ -348,7 +400,9 @@ impl Session {
     ) {
         let refusal = Refusal::Protocol(error);
         let args = Args::new(&[], &[], 0);
-        refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+        let multi = self.multi();
+        let (scratch, login) = (&mut self.scratch, &self.login);
+        refuse(scratch, login, multi, refusal, None, &args, taking);
         self.conclude(Action::Refuse(refusal), taking.rules, up, down);
     }
 
@@ -381,25 +435,17 @@ fn prepare<'r>(
         Verdict::Wait => Action::Wait,
         Verdict::Hold => Action::Hold,
         Verdict::Refuse(refusal) => {
-            refuse(scratch, login, refusal, judged.entry, args, taking);
+            refuse(scratch, login, multi, refusal, judged.entry, args, taking);
             Action::Refuse(refusal)
         }
         // The proxy's own commands are short. One that is not whole is waited for.
         Verdict::Own(_) if !args.is_whole() => Action::Wait,
         Verdict::Own(kind) => {
             scratch.clear();
-            match answer_own(
-                kind,
-                login,
-                args,
-                session,
-                taking.rules,
-                taking.facts,
-                scratch,
-            ) {
+            match answer_own(kind, login, args, session, taking, scratch) {
                 Ok(answered) => Action::Answered(answered),
                 Err(refusal) => {
-                    refuse(scratch, login, refusal, judged.entry, args, taking);
+                    refuse(scratch, login, multi, refusal, judged.entry, args, taking);
                     Action::Refuse(refusal)
                 }
             }
@@ -411,6 +457,7 @@ fn prepare<'r>(
 fn refuse(
     scratch: &mut BytesMut,
     login: &Login,
+    multi: Multi,
     refusal: Refusal,
     entry: Option<&Entry>,
     args: &Args<'_>,
@@ -427,6 +474,8 @@ fn refuse(
         args: judged,
         refusal,
         rules,
+        in_multi: multi != Multi::Closed,
+        tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
     });
     let user = user.unwrap_or_default();
     scratch.clear();
@@ -437,6 +486,17 @@ fn refuse(
         facts,
     };
     refusal.reply(&context, scratch);
+}
+
+/// The name that a failed login tried.
+fn tried_name<'a>(login: &'a Login, args: &Args<'a>) -> &'a [u8] {
+    let name = if args.name().eq_ignore_ascii_case(b"hello") {
+        let login = Hello::parse(args).ok().and_then(|hello| hello.login);
+        login.map(|(name, _)| name)
+    } else {
+        args.get(1).filter(|_| args.len() == 3)
+    };
+    name.unwrap_or(login.nameless().as_bytes())
 }
 
 /// The command that was judged, and its name as the client has it, with the subcommand.

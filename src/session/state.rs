@@ -19,7 +19,8 @@ pub struct Session {
     /// Told to the client by HELLO.
     pub(super) id: u64,
     pub(super) login: Login,
-    /// Of the rules that it obeys.
+    /// Of the rules that it obeys; [`OUTDATED`] from a change of its own making until it has
+    /// adopted what came of it.
     pub(super) generation: u64,
     pub(super) scanner: RequestScanner,
     pub(super) replies: ReplyScanner,
@@ -65,6 +66,9 @@ pub(super) enum Phase {
     /// No more requests are taken: QUIT, a protocol error, or the client has gone.
     Ended,
 }
+
+/// No rules are of this generation.
+pub(super) const OUTDATED: u64 = 0;
 
 /// The reply to RESET.
 pub(super) const RESET: &[u8] = b"+RESET\r\n";

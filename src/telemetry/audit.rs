@@ -28,7 +28,7 @@ pub struct AuditError {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event<'a> {
     /// `refused` (one request), `connection_refused`, `session_closed`, `desync`, `reload`,
-    /// `reload_failed`.
+    /// `reload_failed`, `acl_changed`.
     pub event: &'a str,
     /// The session's number, as HELLO tells it; absent before there is one.
     #[serde(skip_serializing_if = "Option::is_none")]

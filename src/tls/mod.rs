@@ -36,3 +36,8 @@ pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
+
+/// Fills `bytes` with what nobody can guess. Returns whether it could.
+pub fn random(bytes: &mut [u8]) -> bool {
+    provider().secure_random.fill(bytes).is_ok()
+}

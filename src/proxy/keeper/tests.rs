@@ -136,13 +136,14 @@ fn what_is_saved_is_not_lost_any_more() {
     let now = "user new on\n";
     set(&keeper, now, &[("new", Change::Set)]);
     assert_eq!(
-        keeper.save(|_| Err::<String, _>("disk full")),
+        keeper.save(|_, _| Err::<Policy, _>("disk full")),
         Err("disk full")
     );
     assert_eq!(keeper.unsaved().len(), 1);
-    let saved: Result<(), ()> = keeper.save(|rules| {
+    let saved: Result<(), ()> = keeper.save(|rules, unsaved| {
         assert!(rules.policy().user("new").is_some());
-        Ok(parse(Some(rules), now).content_hash().to_owned())
+        assert_eq!(unsaved.get("new"), Some(&Change::Set));
+        Ok(parse(Some(rules), now))
     });
     saved.unwrap();
     assert!(keeper.unsaved().is_empty());

@@ -1,0 +1,63 @@
+//! ACL SAVE: run-time changes of users, written into the ACL files.
+
+use std::sync::PoisonError;
+
+use crate::policy::{Policy, Source};
+use crate::session::FilesError;
+
+use super::reload::PolicyText;
+use super::service::Service;
+
+// === impl Service ===
+
+impl Service {
+    /// Writes the users that were changed at run time into the files that they came from. All that
+    /// did not change stays as it stands there.
+    ///
+    /// # Errors
+    /// Nothing has changed: there is no file; one has changed on disk or can't be written; or what
+    /// would stand there couldn't be loaded again, or not as what is in force.
+    pub fn save(&self) -> Result<(), FilesError> {
+        let turn = self.reloading.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let PolicyText {
+            sources,
+            unreadable,
+        } = self.files.read();
+        if !unreadable.is_empty() {
+            return Err(FilesError::Failed(unreadable.join("; ")));
+        }
+        if sources.is_empty() {
+            return Err(FilesError::NoFile);
+        }
+        let failed = |reason: String| FilesError::Failed(reason);
+        self.keeper.save(|rules, unsaved| {
+            let policy = rules.policy();
+            if Policy::hash_of(&sources) != policy.content_hash() {
+                let reason = "the ACL files have changed since they were loaded: ACL LOAD or \
+                              SIGHUP first";
+                return Err(failed(reason.to_owned()));
+            }
+            let files = policy.written_into(&sources, |name| unsaved.contains_key(name));
+            // A proxy that can't be started again, or comes back with other rules, is worse than
+            // one whose changes are not saved.
+            let text = PolicyText {
+                sources: files.clone(),
+                unreadable: Vec::new(),
+            };
+            let compiled = self.files.compile(text, rules);
+            let compiled = compiled.map_err(|problems| {
+                failed(format!("it could not be loaded: {}", problems.join("; ")))
+            })?;
+            if let Some(user) = compiled.policy.first_difference(policy) {
+                let reason = "can't be written down as it is in force";
+                return Err(failed(format!("the user '{user}' {reason}")));
+            }
+            let changed = files.into_iter().zip(&sources);
+            let changed = changed.filter(|(new, old)| new.content != old.content);
+            let changed: Vec<Source> = changed.map(|(new, _)| new).collect();
+            self.files.write(&changed).map_err(failed)?;
+            Ok(compiled.policy)
+        })
+    }
+}

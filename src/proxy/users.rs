@@ -1,0 +1,185 @@
+//! The ACL command family's other half: users changed, loaded and saved, and the log of refusals.
+//!
+//! Files are read and written by the worker that serves the caller, and its other sessions wait
+//! meanwhile, as all of Redis does: an operator asks for it, seldom, and files are small.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::policy::{AclLog, DenyReason, LogContext, LogEntry, LogReason, LoggedDenial};
+use crate::session::{ChangeError, FilesError, MadeChange, Refusal, Refused, UserChange};
+use crate::telemetry::Event;
+
+use super::host::SessionHost;
+use super::keeper::{Change, Edit};
+
+/// Of a failed load the client is told so many problems; the log has all.
+const MAX_PROBLEMS: usize = 50;
+
+/// What Redis puts behind the problems of a failed load.
+const NOTHING_LOADED: &str = "WARNING: ACL errors detected, no change to the previously active \
+                              ACL rules was performed";
+
+// === users ===
+
+/// SETUSER and DELUSER: in force for every session when it returns.
+pub(super) fn change(
+    host: &SessionHost<'_>,
+    caller: &str,
+    change: &UserChange<'_>,
+) -> Result<usize, ChangeError> {
+    let what = match change {
+        UserChange::Set { .. } => Change::Set,
+        UserChange::Delete { .. } => Change::Deleted,
+    };
+    let done = host.service.keeper.change(|rules| {
+        let MadeChange { policy, touched } = change.make(caller, rules).map_err(Some)?;
+        if touched.is_empty() {
+            return Err(None);
+        }
+        Ok(Edit {
+            policy,
+            answer: touched.len(),
+            touched: touched.into_iter().map(|name| (name, what)).collect(),
+        })
+    });
+    match done {
+        Ok(count) => {
+            tell(host, caller, "changed", change.describe(), Vec::new());
+            Ok(count)
+        }
+        // Nobody of those names: nothing has changed.
+        Err(None) => Ok(0),
+        Err(Some(error)) => Err(error),
+    }
+}
+
+/// LOAD: run-time changes go.
+pub(super) fn reload(host: &SessionHost<'_>, caller: &str) -> Result<(), FilesError> {
+    match host.service.reload(true) {
+        Ok(reloaded) => {
+            tell(host, caller, "loaded", "LOAD".to_owned(), reloaded.dropped);
+            Ok(())
+        }
+        Err(mut problems) => {
+            let more = problems.len().saturating_sub(MAX_PROBLEMS);
+            problems.truncate(MAX_PROBLEMS);
+            if more > 0 {
+                problems.push(format!("{more} more"));
+            }
+            problems.push(NOTHING_LOADED.to_owned());
+            Err(FilesError::Failed(problems.join(". ")))
+        }
+    }
+}
+
+/// SAVE. The reason of a failure is in the log, and nowhere else: it may name files.
+pub(super) fn save(host: &SessionHost<'_>, caller: &str) -> Result<(), FilesError> {
+    let done = host.service.save();
+    match &done {
+        Ok(()) => tell(host, caller, "saved", "SAVE".to_owned(), Vec::new()),
+        Err(FilesError::NoFile) => {}
+        Err(FilesError::Failed(reason)) => tracing::error!(
+            session = host.session,
+            peer = host.peer.address,
+            user = caller,
+            reason,
+            "the users are not saved"
+        ),
+    }
+    done
+}
+
+/// Who did it goes into the log and the audit; a password or a hash never.
+fn tell(host: &SessionHost<'_>, caller: &str, reason: &str, what: String, dropped: Vec<String>) {
+    tracing::info!(
+        session = host.session,
+        peer = host.peer.address,
+        user = caller,
+        "ACL {what}"
+    );
+    host.service.audit.write(&Event {
+        event: "acl_changed",
+        session: Some(host.session),
+        listener: &host.peer.listener,
+        user: Some(caller),
+        peer: &host.peer.address,
+        certificate: host.peer.subject(),
+        reason,
+        dropped,
+        detail: Some(what),
+        ..Event::default()
+    });
+}
+
+// === the log ===
+
+/// Notes what Redis would: refusals by the policy, and failed logins.
+pub(super) fn note_denial(host: &SessionHost<'_>, refused: &Refused<'_>) {
+    let table = refused.rules.table();
+    let command = refused.id.map_or("", |id| &*table.command(id).name);
+    let argument = |index| refused.args.get(index).unwrap_or_default();
+    let (reason, object) = match refused.refusal {
+        Refusal::LoginFailed => (LogReason::Auth, refused.args.name()),
+        Refusal::Policy(DenyReason::Key { index }) => (LogReason::Key, argument(index)),
+        Refusal::Policy(DenyReason::Channel { index }) => (LogReason::Channel, argument(index)),
+        // The client's own: nobody asks a Redis for its name here.
+        Refusal::Policy(DenyReason::Database { index: 0 }) => {
+            (LogReason::Database, &b"current"[..])
+        }
+        Refusal::Policy(DenyReason::Database { index }) => (LogReason::Database, argument(index)),
+        // Redis too complains of these by other means.
+        Refusal::Policy(DenyReason::Arity) => return,
+        Refusal::Policy(_) | Refusal::Privileged => (LogReason::Command, command.as_bytes()),
+        _ => return,
+    };
+    let user = refused.user.unwrap_or_default();
+    let denial = LoggedDenial {
+        reason,
+        context: if refused.in_multi {
+            LogContext::Multi
+        } else {
+            LogContext::TopLevel
+        },
+        object,
+        username: refused.tried.unwrap_or(user.as_bytes()),
+        client_info: &client_info(host, user, command, refused.in_multi),
+    };
+    acl_log(host).add(&denial, now());
+}
+
+pub(super) fn log(host: &SessionHost<'_>, count: usize) -> (Vec<LogEntry>, u64) {
+    (acl_log(host).newest(count).cloned().collect(), now())
+}
+
+pub(super) fn reset_log(host: &SessionHost<'_>) {
+    acl_log(host).reset();
+}
+
+fn acl_log<'a>(host: &SessionHost<'a>) -> MutexGuard<'a, AclLog> {
+    let log = host.service.acl_log.lock();
+    // At worst an entry is missing.
+    log.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The caller as Redis 8 would show it in CLIENT LIST. Client libraries parse this line and insist on
+/// its numbers; what the proxy doesn't know is 0 or empty.
+fn client_info(host: &SessionHost<'_>, user: &str, command: &str, in_multi: bool) -> String {
+    let (id, address, local) = (host.session, &host.peer.address, &host.peer.local);
+    let age = host.opened.elapsed().as_secs();
+    let (flags, multi) = if in_multi { ("x", 0) } else { ("N", -1) };
+    format!(
+        "id={id} addr={address} laddr={local} fd=0 name= age={age} idle=0 flags={flags} db=0 sub=0 \
+         psub=0 ssub=0 multi={multi} watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+         obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user={user} redir=-1 resp=2 lib-name= \
+         lib-ver= io-thread=0 tot-net-in=0 tot-net-out=0 tot-cmds=0"
+    )
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
