@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and its parts are documented where they surprise"
 )]
 
+mod acl_commands;
 mod auth;
 mod clients;
 mod commandline;

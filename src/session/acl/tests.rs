@@ -294,7 +294,7 @@ fn dryrun_names_our_own_reasons() {
             "app sort_ro app:l by w_*",
             "run the 'sort_ro' command with BY: it reaches keys that it does not name",
         ),
-        ("cart select 5", "run the 'select' command"),
+        ("cart select 5", "access database 5"),
     ];
     for (line, text) in cases {
         let user = line.split(' ').next().unwrap();

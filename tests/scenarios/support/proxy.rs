@@ -461,6 +461,11 @@ impl Proxy {
         kill_process(pid, signal).expect("the proxy is gone");
     }
 
+    /// Where the configuration and the ACL file lie.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Replaces the ACL file, without a word to the proxy.
     pub fn write_users(&self, users: &str) {
         std::fs::write(self.dir.path().join("users.acl"), users).unwrap();
