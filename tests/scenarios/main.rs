@@ -20,6 +20,7 @@ mod large_values;
 mod limits;
 mod listeners;
 mod pipelines;
+mod production_users;
 mod refusals;
 mod rewrite;
 mod support;
