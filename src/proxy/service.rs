@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::config;
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
-use crate::session::{Facts, Rules};
+use crate::session::{Facts, Rules, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
@@ -37,6 +37,8 @@ pub struct Service {
     pub(super) audit: Audit,
     pub(super) write_timeout: Duration,
     pub(super) sessions: Sessions,
+    /// Asked at AUTH alone.
+    pub(super) throttle: Mutex<Throttle>,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -164,6 +166,7 @@ impl Service {
             upstreams,
             audit,
             write_timeout,
+            throttle: Mutex::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
