@@ -8,7 +8,7 @@
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
-//! - `login`, `hello`: who the client is.
+//! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
@@ -28,6 +28,7 @@ mod requests;
 mod rules;
 mod slots;
 mod state;
+mod throttle;
 
 pub use explain::{Foresight, foresee};
 pub use facts::{Facts, Version};
@@ -38,6 +39,7 @@ pub use replies::Desync;
 pub use requests::{Host, Refused};
 pub use rules::Rules;
 pub use state::Session;
+pub use throttle::Throttle;
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@ pub enum Refusal {
     NotAuthenticated,
     /// AUTH or HELLO with a wrong password, or as somebody whom this client can't be.
     LoginFailed,
+    /// AUTH or HELLO after too many failures; the password was not looked at.
+    LoginThrottled,
     /// HELLO by a client that must log in, without AUTH.
     HelloNotAuthenticated,
     /// Wrong number of arguments for a command that the proxy answers itself.
@@ -102,6 +104,7 @@ impl Refusal {
             Self::UnknownSubcommand => "unknown_subcommand",
             Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
             Self::LoginFailed => "auth",
+            Self::LoginThrottled => "auth_throttled",
             Self::OwnArity | Self::OwnSyntax => "arity",
             Self::HelloVersion
             | Self::HelloNoProto
@@ -119,7 +122,8 @@ impl Refusal {
     /// How loud it is in the log.
     pub fn severity(self) -> Severity {
         match self {
-            Self::LoginFailed | Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
+            Self::LoginFailed | Self::LoginThrottled => Severity::Info,
+            Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
             _ => Severity::Debug,
         }
     }
@@ -186,6 +190,10 @@ impl Refusal {
             Self::UnknownSubcommand => unknown_subcommand(args, command, facts.version, out),
             Self::NotAuthenticated => line(&["-NOAUTH Authentication required."]),
             Self::LoginFailed => line(&[login_failed(args, facts.version)]),
+            Self::LoginThrottled => line(&[
+                "-ERR respgate: too many failed logins from this address or as this user, try \
+                 again later",
+            ]),
             Self::HelloNotAuthenticated => line(&[
                 "-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
                  HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
-use crate::support::{Proxy, RedisServer, Reply, Version, eventually};
+use crate::support::{Proxy, RedisServer, Reply, Version, command, eventually};
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
 
@@ -344,5 +344,46 @@ fn who_does_not_log_in_in_time_is_dropped() {
     drop(good);
     eventually("the upstream connections are closed", || {
         server.connected_clients() <= before
+    });
+}
+
+#[test]
+fn who_guesses_passwords_is_slowed_down_and_who_has_a_certificate_is_not() {
+    const THROTTLED: &str = "ERR respgate: too many failed logins from this address or as this \
+                             user, try again later";
+    let identities = r#"
+[[identity]]
+match = { cn = "cart" }
+user = "$auth"
+auth = "password"
+
+[[identity]]
+match = { cn = "admin" }
+user = "admin"
+auth = "certificate"
+"#;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(identities)
+        .start();
+    let mut guesser = proxy.client("cart");
+    let wrong = command(&["AUTH", "admin", "wrong"]);
+    let right = command(&["AUTH", "cart", "cart-secret"]);
+    guesser.send([wrong.repeat(100), right].concat());
+    let replies: Vec<Reply> = (0..101).map(|_| guesser.read_reply()).collect();
+    assert!(replies[..20].iter().all(refuses_password));
+    assert!(replies[20..].iter().any(|reply| reply.error() == THROTTLED));
+    assert_eq!(replies[100].error(), THROTTLED, "the right one has to wait");
+    assert_eq!(
+        proxy.client("admin").call(&["SET", "any", "a"]),
+        Reply::Simple("OK".into()),
+        "a certificate is no guess"
+    );
+    let event = |event: &serde_json::Value| event["reason"] == "auth_throttled";
+    assert_eq!(proxy.audit_when(event)[0]["command"], "auth");
+    // A second later an attempt is looked at again.
+    eventually("the right password is let in", || {
+        proxy.client("cart").call(&["AUTH", "cart", "cart-secret"]) == Reply::Simple("OK".into())
     });
 }

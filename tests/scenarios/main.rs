@@ -19,6 +19,7 @@ mod identity;
 mod large_values;
 mod limits;
 mod listeners;
+mod live_policy;
 mod pipelines;
 mod production_users;
 mod refusals;
