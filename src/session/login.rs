@@ -79,6 +79,12 @@ impl Login {
         }
     }
 
+    /// Whether a password alone is for the user `default`, and that one needs none.
+    pub(super) fn means_open_default(&self, policy: &Policy) -> bool {
+        let user = policy.user(DEFAULT).filter(|user| user.is_nopass());
+        user.is_some() && self.meant(None) == DEFAULT
+    }
+
     /// Whom AUTH means by this name; empty: somebody whom this client can't be.
     pub(super) fn meant(&self, name: Option<&[u8]>) -> String {
         self.choose(name).unwrap_or_default()

@@ -43,6 +43,9 @@ pub(super) fn answer_own(
                 (0 | 1, ..) => return Err(Refusal::OwnArity),
                 _ => return Err(Refusal::OwnSyntax),
             };
+            if name.is_none() && login.means_open_default(taking.rules.policy()) {
+                return Err(Refusal::NoPassword);
+            }
             log_in(login, name, password, taking)?;
             reply.extend_from_slice(b"+OK\r\n");
             Ok(Answered::LoggedIn { name: None })
