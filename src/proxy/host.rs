@@ -83,7 +83,7 @@ impl SessionHost<'_> {
             peer = self.peer.address,
             user,
             reason,
-            "session closed"
+            "the session of a user who is gone or off is closed"
         );
         self.service.audit.write(&Event {
             event: "session_closed",
