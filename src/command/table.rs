@@ -23,7 +23,7 @@ pub const MAX_COMMANDS: usize = 1024;
 pub struct CommandId(u16);
 
 /// What is known of one command or subcommand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Command {
     /// In full and lower case: `get`, `config|set`.
     pub name: Cow<'static, str>,
@@ -41,6 +41,8 @@ pub struct Command {
     pub need: Need,
     /// The version that introduced it; empty where no server says so.
     pub since: &'static str,
+    /// Whether a server told it, and nobody else: its channels and replies are anybody's guess.
+    pub learned: bool,
     /// The container of a subcommand. Set by the table.
     pub parent: Option<CommandId>,
     /// Whether it has subcommands. Set by the table.
@@ -113,6 +115,7 @@ impl Command {
             keys,
             channels,
             since: "",
+            learned: false,
             parent: None,
             container: false,
         }
