@@ -18,7 +18,7 @@ pub fn check_upstreams(prepared: &Prepared) -> Result<(Vec<String>, bool), AppEr
     let mut wrong = false;
     for settings in &prepared.config.upstreams {
         let name = &settings.name;
-        match runtime.block_on(inspect(settings)) {
+        match runtime.block_on(inspect(settings, prepared.rules.table())) {
             Err(error) => {
                 wrong = true;
                 lines.push(format!("upstream.{name} ({}): {error}", settings.address));

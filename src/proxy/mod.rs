@@ -17,6 +17,6 @@ mod upstream;
 mod witness;
 mod worker;
 
-pub use control::{Inspection, inspect};
+pub use control::{Inspection, ask, inspect};
 pub use service::{ListenerParts, Running, Service, StartError};
 pub use upstream::UpstreamError;

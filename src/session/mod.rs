@@ -27,7 +27,7 @@ mod slots;
 mod state;
 
 pub use explain::{Foresight, foresee};
-pub use facts::{Facts, Version};
+pub use facts::{Facts, Swapped, Version};
 pub use login::{Login, LoginError};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
