@@ -137,7 +137,8 @@ impl Facts {
                 }
                 Some(other) => self.swapped.push(Swapped {
                     name: name.as_str().into(),
-                    runs: other.into(),
+                    // Of a server's own choosing, and it will be shown.
+                    runs: other.escape_debug().to_string().into(),
                 }),
                 None => {}
             }
