@@ -1,6 +1,7 @@
 //! The composition root: from a configuration file to a running proxy, or to everything that is
 //! wrong.
 
+mod commands;
 mod prepare;
 mod upstreams;
 
@@ -16,6 +17,7 @@ use crate::proxy::{ListenerParts, Service};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
+pub use commands::Teachers;
 pub use prepare::prepare;
 pub use upstreams::check_upstreams;
 

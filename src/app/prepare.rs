@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::command::Table;
 use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
@@ -12,20 +11,22 @@ use crate::identity::{self, AuthKind, Naming};
 use crate::policy::{Policy, Source, User};
 use crate::proxy::ListenerParts;
 use crate::resp::Limits;
-use crate::rewrite::Names;
 use crate::session::Rules;
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
+use super::commands::{Compiled, Teachers, compile};
 use super::{AppError, Prepared};
 
-/// Reads and checks everything, and reports all that is wrong together.
+/// Reads and checks everything, and reports all that is wrong together. If the files name commands
+/// that the table lacks, `teachers` are asked for them first.
 ///
 /// # Errors
 /// [`AppError::Configuration`].
 pub fn prepare(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
+    teachers: Teachers,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
     let config = match config::load(path, environment) {
@@ -39,14 +40,16 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let table = Table::builtin();
-    let names = Names::compile(&table, &config.rename, &config.substitute)
-        .map_err(|errors| {
-            let file = path.display();
-            problems.extend(errors.iter().map(|error| format!("{file}: {error}")));
-        })
-        .ok();
-    let policy = load_policy(&config.acl_files, &table, &mut problems, &mut warnings);
+    let before = problems.len();
+    let sources = read_sources(&config.acl_files, &mut problems);
+    let all_read = problems.len() == before;
+    let Compiled {
+        table,
+        names,
+        policy,
+    } = compile(&config, &sources, teachers, &mut problems, &mut warnings);
+    // A user may stand in the file that couldn't be read.
+    let policy = policy.filter(|_| all_read);
     let listeners = load_listeners(&config, &mut problems, &mut warnings);
     if let Some(policy) = &policy {
         check_identities(&config, policy, &listeners, &mut problems, &mut warnings);
@@ -77,13 +80,7 @@ pub fn prepare(
 }
 
 /// All ACL files, those of directories in the order of their names.
-fn load_policy(
-    paths: &[PathBuf],
-    table: &Table,
-    problems: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> Option<Policy> {
-    let before = problems.len();
+fn read_sources(paths: &[PathBuf], problems: &mut Vec<String>) -> Vec<Source> {
     let mut sources = Vec::new();
     for path in paths {
         match acl_files(path) {
@@ -104,16 +101,7 @@ fn load_policy(
             Err(error) => problems.push(unreadable(path, &error)),
         }
     }
-    match Policy::parse(&sources, table) {
-        Ok((policy, doubts)) => {
-            warnings.extend(doubts.iter().map(ToString::to_string));
-            (problems.len() == before).then_some(policy)
-        }
-        Err(wrong) => {
-            problems.extend(wrong.iter().map(ToString::to_string));
-            None
-        }
-    }
+    sources
 }
 
 /// The file itself, or the files of a directory. Names that begin with a dot are not meant: an
