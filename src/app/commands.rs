@@ -1,5 +1,5 @@
-//! The command table of this configuration, Redis' own, what the file declares and what the upstreams
-//! teach; and the names and users compiled against it.
+//! The command table of this configuration (Redis' own, what the file declares, what the upstreams
+//! teach), and the names and users compiled against it.
 
 use crate::command::{Command, NameError, Table, TableError, merge};
 use crate::config::{self, Config};
@@ -39,12 +39,15 @@ pub(super) fn compile(
     let mut notes = Vec::new();
     if attempt.lacks_commands() {
         match teachers {
-            // What is wrong may be the upstreams themselves.
+            // What is wrong may be the upstreams' own settings.
             Teachers::Upstreams if problems.is_empty() => {
                 let (learned, failed) = learn_from(&config.upstreams, &table);
                 notes = failed;
-                if let Err(error) = table.extend(learned) {
-                    notes.push(format!("what the upstreams teach can't be used: {error}"));
+                match table.taught(learned) {
+                    Ok(taught) => table = taught,
+                    Err(error) => {
+                        notes.push(format!("what the upstreams teach can't be used: {error}"));
+                    }
                 }
                 attempt = Attempt::new(config, sources, &table);
             }
@@ -55,8 +58,8 @@ pub(super) fn compile(
             ),
         }
     }
-    if attempt.lacks_commands() {
-        problems.extend(notes);
+    if !attempt.lacks_commands() {
+        notes.clear();
     }
     let file = config.path.display();
     let names = attempt.names.map_err(|errors| {
@@ -69,6 +72,7 @@ pub(super) fn compile(
         warnings.extend(doubts.iter().map(ToString::to_string));
         policy
     });
+    problems.extend(notes);
     Compiled {
         table,
         names: names.ok(),

@@ -158,15 +158,32 @@ impl Command {
 impl Table {
     /// Every command of Redis' own, from 5.0 to 8.2.
     pub fn builtin() -> Self {
-        let mut table = Self {
-            commands: Vec::new(),
-            names: NameIndex::default(),
-            subcommands: Vec::new(),
-        };
+        let mut table = Self::empty();
         table
             .extend(RECORDS.iter().map(Command::of))
             .expect("the generated data is constant, and a test builds this table from it");
         table
+    }
+
+    fn empty() -> Self {
+        Self {
+            commands: Vec::new(),
+            names: NameIndex::default(),
+            subcommands: Vec::new(),
+        }
+    }
+
+    /// This table with what servers teach now in place of all that they taught before. The ids of
+    /// learned commands then mean others; built-in and declared ones, which come first, keep theirs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::extend`].
+    pub fn taught(&self, learned: impl IntoIterator<Item = Command>) -> Result<Self, TableError> {
+        let mut table = Self::empty();
+        let own = self.commands.iter().filter(|command| !command.learned);
+        table.extend(own.cloned().chain(learned))?;
+        Ok(table)
     }
 
     /// Adds commands: what the server behind knows beyond the table, and what the configuration

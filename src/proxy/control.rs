@@ -70,7 +70,8 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
     };
     let name = &*upstream.settings.name;
     if let Some(Swapped { name, runs }) = facts.swapped.first() {
-        // Redis would not run what was judged.
+        // Redis would not run what was judged. It may have been in order before a restart.
+        upstream.facts.store(None);
         let text = format!("it runs '{runs}' for '{name}' (its rename-command): not served");
         return (false, UpstreamError::Answer(text));
     }
@@ -82,8 +83,8 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
         commands = facts.commands.as_ref().map_or(0, std::collections::HashSet::len),
         "the upstream is ready"
     );
-    tell_learned(name, &facts);
     warn_of_gaps(service, name, &facts);
+    learned(name, &facts);
     upstream.facts.store(Some(Arc::new(facts)));
     loop {
         sleep(PING_EVERY).await;
@@ -93,12 +94,14 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
     }
 }
 
-/// What the upstream has and the table lacks. It stays refused until the table is extended by it:
-/// `facts.learned.commands` is what [`Table::extend`] takes.
-fn tell_learned(upstream: &str, facts: &Facts) {
+/// The one place that every contact with an upstream passes with what it teaches. Only told here:
+/// what it has and the table lacks is refused unless it was learned at start.
+/// `facts.learned.commands`, merged with those of the other upstreams, is what [`Table::taught`]
+/// takes.
+fn learned(upstream: &str, facts: &Facts) {
     let count = facts.learned.commands.len();
     if count > 0 {
-        tracing::info!(upstream, "learned {count} commands");
+        tracing::info!(upstream, commands = count, "learned what the table lacks");
     }
     for skipped in &facts.learned.skipped {
         tracing::warn!(
