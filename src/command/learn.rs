@@ -19,7 +19,7 @@ use crate::resp::Reply;
 /// What one server teaches.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Learned {
-    /// What the table lacks. Containers come before their subcommands.
+    /// What the table lacks, by name. Containers come before their subcommands.
     pub commands: Vec<Command>,
     /// What it lacks and can't be taught.
     pub skipped: Vec<Skipped>,

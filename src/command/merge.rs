@@ -2,32 +2,32 @@
 //!
 //! A policy is compiled against one table, and its users may reach every upstream.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::flags::Flag;
 use super::keys::{Channels, KeySpec, Keys, Need};
 use super::table::Command;
 
-/// What several servers teach, as one. Where they disagree about a command, it is the strictest of
-/// all that they say: keys unknown, all flags, every category.
+/// What several servers teach, as one, by name: so containers come before their subcommands, and the
+/// order of an answer, which is another each time a server starts, means nothing. Where servers
+/// disagree about a command, it is the strictest of all that they say: keys unknown, all flags, every
+/// category.
 pub fn merge(taught: impl IntoIterator<Item = Vec<Command>>) -> Vec<Command> {
-    let mut merged: Vec<Command> = Vec::new();
-    let mut places = HashMap::new();
+    let mut merged: BTreeMap<_, Command> = BTreeMap::new();
     for command in taught.into_iter().flatten() {
-        match places.get(&command.name) {
-            None => {
-                places.insert(command.name.clone(), merged.len());
-                merged.push(command);
+        match merged.entry(command.name.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(command);
             }
-            Some(place) => {
-                let known = &mut merged[*place];
-                if *known != command {
-                    *known = strictest(known, &command);
-                }
+            Entry::Occupied(mut known) if *known.get() != command => {
+                let both = strictest(known.get(), &command);
+                known.insert(both);
             }
+            Entry::Occupied(_) => {}
         }
     }
-    merged
+    merged.into_values().collect()
 }
 
 /// A command as strict as either description of it.
@@ -96,6 +96,20 @@ mod tests {
         let one = command(Keys::range(1, 1, 1, Access::READ), &[Flag::Readonly], &[]);
         assert_eq!(merge([vec![one.clone()], vec![one.clone()]]), [one]);
         assert!(merge([]).is_empty());
+    }
+
+    #[test]
+    fn the_order_of_answers_means_nothing() {
+        let named = |name: &'static str| Command {
+            name: name.into(),
+            ..command(Keys::None, &[], &[])
+        };
+        let all = ["x", "x.a", "x-b", "x|y", "a"].map(named);
+        let reversed = all.iter().rev().cloned().collect();
+        let merged = merge([reversed]);
+        assert_eq!(merge([all.to_vec()]), merged);
+        let names: Vec<_> = merged.iter().map(|command| &*command.name).collect();
+        assert_eq!(names, ["a", "x", "x-b", "x.a", "x|y"]);
     }
 
     #[test]
