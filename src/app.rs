@@ -2,6 +2,7 @@
 //! wrong.
 
 mod acl_files;
+mod commands;
 mod prepare;
 mod upstreams;
 
@@ -20,6 +21,7 @@ use crate::telemetry::{Audit, start_log};
 
 use acl_files::AclFiles;
 
+pub use commands::Teachers;
 pub use prepare::prepare;
 pub use upstreams::check_upstreams;
 

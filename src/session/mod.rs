@@ -31,13 +31,13 @@ mod state;
 mod throttle;
 
 pub use explain::{Foresight, foresee};
-pub use facts::{Facts, Version};
+pub use facts::{Facts, Swapped, Version};
 pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
 pub use requests::{Host, Refused};
-pub use rules::Rules;
+pub use rules::{Rules, TeachError};
 pub use state::Session;
 pub use throttle::Throttle;
 

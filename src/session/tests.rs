@@ -72,9 +72,10 @@ fn rules(rename: &[(&str, &str)], substitute: &[(&str, &str)]) -> Rules {
 
 fn facts(version: &str) -> Facts {
     let known = ["get", "set", "del", "unlink", "flushall"];
-    let item = |name: &&str| Reply::Array(vec![Reply::Bulk(name.to_string().into())]);
-    let command = Reply::Array(known.iter().map(item).collect());
-    Facts::read(format!("redis_version:{version}\r\n").as_bytes(), &command).unwrap()
+    Facts {
+        commands: Some(known.into_iter().map(Into::into).collect()),
+        ..Facts::read(format!("redis_version:{version}\r\n").as_bytes()).unwrap()
+    }
 }
 
 impl Harness {

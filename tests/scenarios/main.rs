@@ -17,6 +17,7 @@ mod framing;
 mod harness;
 mod identity;
 mod large_values;
+mod learn;
 mod limits;
 mod listeners;
 mod live_policy;
