@@ -2,6 +2,7 @@
 //! wrong.
 
 mod acl_files;
+mod commands;
 mod prepare;
 mod replace_files;
 mod upstreams;
@@ -21,6 +22,7 @@ use crate::telemetry::{Audit, start_log};
 
 use acl_files::AclFiles;
 
+pub use commands::Teachers;
 pub use prepare::prepare;
 pub use upstreams::check_upstreams;
 

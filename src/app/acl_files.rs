@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::command::Table;
 use crate::config::Config;
 use crate::identity::{self, AuthKind, Naming};
-use crate::policy::{Policy, Source, User};
+use crate::policy::{self, Policy, Source, User};
 use crate::proxy::{Compiled, PolicyFiles, PolicyText};
 use crate::session::Rules;
 
@@ -34,22 +34,28 @@ impl AclFiles {
         }
     }
 
+    /// Compiles what was read, without a look at what could not be.
+    pub(super) fn parse(
+        &self,
+        text: &PolicyText,
+        table: &Table,
+    ) -> Result<(Policy, Vec<policy::Problem>), Vec<policy::Problem>> {
+        Policy::parse(&text.sources, table)
+    }
+
     /// The policy that the files make; `None` if anything in them is wrong. What of it is wrong for
     /// the identity rules is told beside it.
-    pub(super) fn load(
+    pub(super) fn accept(
         &self,
         text: PolicyText,
-        table: &Table,
+        parsed: Result<(Policy, Vec<policy::Problem>), Vec<policy::Problem>>,
         problems: &mut Vec<String>,
         warnings: &mut Vec<String>,
     ) -> Option<Policy> {
-        let PolicyText {
-            sources,
-            unreadable,
-        } = text;
-        let whole = unreadable.is_empty();
-        problems.extend(unreadable);
-        match Policy::parse(&sources, table) {
+        // A user may stand in the file that couldn't be read.
+        let whole = text.unreadable.is_empty();
+        problems.extend(text.unreadable);
+        match parsed {
             Ok((policy, doubts)) => {
                 warnings.extend(doubts.iter().map(ToString::to_string));
                 if !whole {
@@ -137,7 +143,8 @@ impl PolicyFiles for AclFiles {
 
     fn compile(&self, text: PolicyText, rules: &Rules) -> Result<Compiled, Vec<String>> {
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-        match self.load(text, rules.table(), &mut problems, &mut warnings) {
+        let parsed = self.parse(&text, rules.table());
+        match self.accept(text, parsed, &mut problems, &mut warnings) {
             Some(policy) if problems.is_empty() => Ok(Compiled { policy, warnings }),
             _ => Err(problems),
         }

@@ -2,28 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::command::Table;
 use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
 use crate::identity::{self, Naming};
 use crate::proxy::{ListenerParts, PolicyFiles};
 use crate::resp::Limits;
-use crate::rewrite::Names;
 use crate::session::Rules;
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acl_files::AclFiles;
+use super::commands::{Compiled, Teachers, compile};
 use super::{AppError, Prepared};
 
-/// Reads and checks everything, and reports all that is wrong together.
+/// Reads and checks everything, and reports all that is wrong together. If the files name commands
+/// that the table lacks, `teachers` are asked for them first.
 ///
 /// # Errors
 /// [`AppError::Configuration`].
 pub fn prepare(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
+    teachers: Teachers,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
     let config = match config::load(path, environment) {
@@ -37,15 +38,20 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let table = Table::builtin();
-    let names = Names::compile(&table, &config.rename, &config.substitute)
-        .map_err(|errors| {
-            let file = path.display();
-            problems.extend(errors.iter().map(|error| format!("{file}: {error}")));
-        })
-        .ok();
     let files = AclFiles::of(&config);
-    let policy = files.load(files.read(), &table, &mut problems, &mut warnings);
+    let text = files.read();
+    let Compiled {
+        table,
+        names,
+        policy,
+    } = compile(
+        &config,
+        &files,
+        text,
+        teachers,
+        &mut problems,
+        &mut warnings,
+    );
     let listeners = load_listeners(&config, &mut problems, &mut warnings);
     if policy.is_some() {
         check_identities(&config, &listeners, &mut problems);

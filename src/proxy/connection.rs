@@ -52,6 +52,7 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
         listener: listening.settings.name.clone(),
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
+        source,
         certificate: None,
     };
     let stream = match into_stream(socket) {
@@ -140,7 +141,7 @@ async fn hold(
         service,
         peer,
         session: id,
-        opened: Instant::now(),
+        opened: Instant::now().into_std(),
     };
     let mut relay = Relay::new(service, &listening.settings, session, downstream, host);
     let end = loop {

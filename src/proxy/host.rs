@@ -1,12 +1,14 @@
 //! What a session asks of the proxy. Its refusals go into the audit and the log: who, what, which
 //! rule. Never a password, never a value.
 
-use crate::identity::Certificate;
-use tokio::time::Instant;
+use std::net::IpAddr;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
 
+use crate::identity::Certificate;
 use crate::policy::{LogEntry, Whereabouts, explain};
 use crate::session::{
-    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, UserChange,
+    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Throttle, UserChange,
 };
 use crate::telemetry::{Audit, Event};
 use crate::tls;
@@ -22,6 +24,8 @@ pub(super) struct Peer {
     pub(super) address: String,
     /// Where it has connected to, in the same form.
     pub(super) local: String,
+    /// The address that rules and limits mean; `None`: a unix socket.
+    pub(super) source: Option<IpAddr>,
     pub(super) certificate: Option<Certificate>,
 }
 
@@ -86,7 +90,7 @@ impl SessionHost<'_> {
             peer = self.peer.address,
             user,
             reason,
-            "session closed"
+            "the session of a user who is gone or off is closed"
         );
         self.service.audit.write(&Event {
             event: "session_closed",
@@ -98,6 +102,12 @@ impl SessionHost<'_> {
             reason,
             ..Event::default()
         });
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        // At worst one attempt was not counted.
+        let throttle = self.service.throttle.lock();
+        throttle.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,6 +168,16 @@ impl Host for SessionHost<'_> {
             reason,
             ..Event::default()
         });
+    }
+
+    fn may_log_in(&mut self, user: &str) -> bool {
+        let source = self.peer.source;
+        self.throttle().may_log_in(source, user, Instant::now())
+    }
+
+    fn logged_in(&mut self, user: &str, ok: bool) {
+        let source = self.peer.source;
+        self.throttle().logged_in(source, user, ok, Instant::now());
     }
 
     fn change_users(

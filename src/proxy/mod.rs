@@ -26,7 +26,7 @@ mod upstream;
 mod users;
 mod worker;
 
-pub use control::{Inspection, inspect};
+pub use control::{Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, StartError};

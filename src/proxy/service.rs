@@ -13,7 +13,7 @@ use crate::config;
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
 use crate::policy::AclLog;
-use crate::session::{Facts, Rules};
+use crate::session::{Facts, Rules, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
@@ -40,6 +40,8 @@ pub struct Service {
     pub(super) acl_log: Mutex<AclLog>,
     pub(super) write_timeout: Duration,
     pub(super) sessions: Sessions,
+    /// Asked at AUTH alone.
+    pub(super) throttle: Mutex<Throttle>,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -168,6 +170,7 @@ impl Service {
             audit,
             acl_log: Mutex::default(),
             write_timeout,
+            throttle: Mutex::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

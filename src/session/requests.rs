@@ -49,6 +49,13 @@ pub trait Host {
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
 
+    /// Whether another password for this user is looked at. The name is empty where the client
+    /// can't be whom it names.
+    fn may_log_in(&mut self, user: &str) -> bool;
+
+    /// One was, and it was right or not.
+    fn logged_in(&mut self, user: &str, ok: bool);
+
     /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
     /// many users it touched.
     ///
@@ -132,7 +139,8 @@ pub(super) struct Taking<'a, H> {
 // === impl Session ===
 
 impl Session {
-    /// Takes what has come from the client: forwards to `up`, answers into `down`.
+    /// Takes what has come from the client: forwards to `up`, answers into `down`. Behind a change of
+    /// the rules of its own making it takes no more until it has adopted the new ones.
     pub fn receive(
         &mut self,
         rules: &Rules,
@@ -142,7 +150,7 @@ impl Session {
         host: &mut impl Host,
     ) {
         let mut taking = Taking { rules, facts, host };
-        while self.takes_requests(down) {
+        while self.takes_requests(down) && self.generation != OUTDATED {
             self.holding = false;
             let going_on = match self.flow {
                 Flow::Requests => self.take_request(&mut taking, up, down),
@@ -169,8 +177,7 @@ impl Session {
             MAX_HELD_UNAUTHENTICATED
         };
         let held_up = self.holding && self.slots.transaction_pending();
-        let outdated = self.generation == OUTDATED;
-        phase && !held_up && !outdated && self.slots.held() + down.waiting() < most
+        phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.

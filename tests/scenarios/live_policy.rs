@@ -239,3 +239,48 @@ fn reloads_under_load_lose_no_reply() {
     }
     cart.expect_silence(Duration::from_millis(50));
 }
+
+#[test]
+fn every_session_on_every_worker_hears_of_a_change() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\nworkers = 3")
+        .start();
+    let mut gone: Vec<_> = (0..60).map(|_| proxy.client("cart")).collect();
+    let mut stays: Vec<_> = (0..20).map(|_| proxy.client("search")).collect();
+    for client in gone.iter_mut().chain(&mut stays) {
+        assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+    }
+    proxy.reload(&without("cart"));
+    for client in &mut gone {
+        client.expect_close();
+    }
+    for client in &mut stays {
+        assert_eq!(client.call(&["GET", "cart:1"]), Reply::Nil);
+    }
+    // Those that were woken for nothing hear of the next one too.
+    proxy.reload(&narrowed("search", "off"));
+    for client in &mut stays {
+        client.expect_close();
+    }
+}
+
+#[test]
+fn who_does_not_read_when_its_user_is_deleted_gets_what_was_on_its_way_and_no_more() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::start(&server);
+    let value = "x".repeat(50_000_000);
+    server.direct().call(&["SET", "cart:big", &value]);
+    let mut cart = proxy.client("cart");
+    assert_eq!(
+        cart.call(&["STRLEN", "cart:big"]),
+        Reply::Integer(50_000_000)
+    );
+    cart.send_args(&["GET", "cart:big"]);
+    std::thread::sleep(Duration::from_millis(200));
+    proxy.reload(&without("cart"));
+    let got = cart.read_to_close();
+    assert!(got.starts_with(b"$50000000\r\nxxx"));
+    assert!(got.len() < value.len(), "the rest stays where it is");
+}
