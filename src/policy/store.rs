@@ -25,15 +25,6 @@ pub struct Policy {
 impl Policy {
     pub(super) fn new(mut users: Vec<Arc<User>>, roles: Roles, sources: &[Source]) -> Self {
         users.sort_by(|one, other| one.name().cmp(other.name()));
-        Self {
-            users: users.into(),
-            roles: Arc::new(roles),
-            content_hash: Self::hash_of(sources).into(),
-        }
-    }
-
-    /// One SHA-256 over files that may become a policy, hex.
-    pub fn hash_of(sources: &[Source]) -> String {
         let mut digest = Sha256::new();
         for source in sources {
             // Length first: two files never hash like one that holds both.
@@ -41,7 +32,12 @@ impl Policy {
             digest.update(&source.content);
         }
         let hash = digest.finalize();
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            users: users.into(),
+            roles: Arc::new(roles),
+            content_hash: hash.into(),
+        }
     }
 
     /// The user of this name.

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::policy::{Policy, Source};
+use crate::policy::Source;
 use crate::session::FilesError;
 
 use super::reload::PolicyText;
@@ -20,32 +20,30 @@ impl Service {
     pub fn save(&self) -> Result<(), FilesError> {
         let turn = self.reloading.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let PolicyText {
-            sources,
-            unreadable,
-        } = self.files.read();
-        if !unreadable.is_empty() {
-            return Err(FilesError::Failed(unreadable.join("; ")));
+        let text = self.files.read();
+        if !text.unreadable.is_empty() {
+            return Err(FilesError::Failed(text.unreadable.join("; ")));
         }
-        if sources.is_empty() {
+        if text.sources.is_empty() {
             return Err(FilesError::NoFile);
         }
         let failed = |reason: String| FilesError::Failed(reason);
         self.keeper.save(|rules, unsaved| {
             let policy = rules.policy();
-            if Policy::hash_of(&sources) != policy.content_hash() {
+            let on_disk = self.files.compile(text.clone(), rules);
+            if !on_disk.is_ok_and(|old| old.policy.content_hash() == policy.content_hash()) {
                 let reason = "the ACL files have changed since they were loaded: ACL LOAD or \
                               SIGHUP first";
                 return Err(failed(reason.to_owned()));
             }
-            let files = policy.written_into(&sources, |name| unsaved.contains_key(name));
+            let files = policy.written_into(&text.sources, |name| unsaved.contains_key(name));
             // A proxy that can't be started again, or comes back with other rules, is worse than
             // one whose changes are not saved.
-            let text = PolicyText {
+            let next = PolicyText {
                 sources: files.clone(),
-                unreadable: Vec::new(),
+                ..text.clone()
             };
-            let compiled = self.files.compile(text, rules);
+            let compiled = self.files.compile(next, rules);
             let compiled = compiled.map_err(|problems| {
                 failed(format!("it could not be loaded: {}", problems.join("; ")))
             })?;
@@ -53,7 +51,7 @@ impl Service {
                 let reason = "can't be written down as it is in force";
                 return Err(failed(format!("the user '{user}' {reason}")));
             }
-            let changed = files.into_iter().zip(&sources);
+            let changed = files.into_iter().zip(&text.sources);
             let changed = changed.filter(|(new, old)| new.content != old.content);
             let changed: Vec<Source> = changed.map(|(new, _)| new).collect();
             self.files.write(&changed).map_err(failed)?;

@@ -80,6 +80,8 @@ fn every_mistake_is_reported() {
         &[
             ("flushdb", "NOSUCH"),
             ("get", "QUIT"),
+            ("acl", "PING"),
+            ("time", "ACL"),
             ("set", "FLUSHALL a b c"),
         ],
     )
@@ -92,6 +94,7 @@ fn every_mistake_is_reported() {
         "rewrite.rename.auth: the proxy answers auth itself",
         "rewrite.substitute.flushdb = \"NOSUCH\": no such command",
         "the proxy answers quit itself",
+        "rewrite.substitute.acl: the proxy answers acl itself",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

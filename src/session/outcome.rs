@@ -128,7 +128,7 @@ impl Refusal {
     /// How loud it is in the log.
     pub fn severity(self) -> Severity {
         match self {
-            Self::LoginFailed | Self::LoginThrottled => Severity::Info,
+            Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
             Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
             _ => Severity::Debug,
         }

@@ -1,10 +1,8 @@
-//! The ACL command family, which the proxy answers itself.
+//! The ACL command family, which the proxy answers itself: replies, changes, rights.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use serde_json::Value;
-
+use crate::support::acl::{call, changes, denied, entries, everything, field, ok, words};
 use crate::support::proxy::USERS;
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, cli, command, eventually};
 
@@ -13,51 +11,6 @@ const UPSTREAMS: [Version; 2] = [Version::V5_0_6, Version::V8_2_3];
 
 const PRIVILEGED: &str =
     "NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl";
-
-const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server \
-                         logs for more information";
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
-
-fn words(line: &str) -> Vec<&str> {
-    line.split(' ').filter(|word| !word.is_empty()).collect()
-}
-
-#[track_caller]
-fn call(client: &mut TestClient, line: &str) -> Reply {
-    client.call(&words(line))
-}
-
-fn denied(user: &str, command: &str) -> String {
-    format!("NOPERM User {user} has no permissions to run the '{command}' command")
-}
-
-/// The audit's events about changes, as `(user, reason, detail)`.
-fn changes(proxy: &Proxy) -> Vec<(String, String, String)> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let events = proxy.audit();
-    let events = events
-        .iter()
-        .filter(|event| event["event"] == "acl_changed");
-    events
-        .map(|event| {
-            assert!(event["peer"].is_string() && event["session"].is_u64());
-            (
-                text(&event["user"]),
-                text(&event["reason"]),
-                text(&event["detail"]),
-            )
-        })
-        .collect()
-}
-
-/// Everything that the proxy ever wrote.
-fn everything(proxy: &Proxy) -> String {
-    let audit: Vec<String> = proxy.audit().iter().map(ToString::to_string).collect();
-    format!("{}\n{}", proxy.log_text(), audit.join("\n"))
-}
 
 #[test]
 fn replies_are_those_of_redis_8_byte_for_byte() {
@@ -374,334 +327,6 @@ fn nobody_gives_himself_lethal_rules() {
     assert!(!everything(&proxy).contains("my-own-password"));
 }
 
-/// The entries of an ACL LOG, each as names and values.
-fn entries(log: &Reply) -> Vec<Vec<(String, Reply)>> {
-    let Reply::Array(entries) = log else {
-        panic!("{log:?}");
-    };
-    let pairs = |entry: &Reply| match entry {
-        Reply::Array(fields) => fields
-            .chunks(2)
-            .map(|pair| (pair[0].text(), pair[1].clone()))
-            .collect(),
-        other => panic!("{other:?}"),
-    };
-    entries.iter().map(pairs).collect()
-}
-
-fn field(entry: &[(String, Reply)], name: &str) -> Reply {
-    entry
-        .iter()
-        .find(|(known, _)| known == name)
-        .unwrap()
-        .1
-        .clone()
-}
-
-/// What two servers must agree on: all but the times and the client.
-fn comparable(log: &Reply) -> Vec<Vec<(String, Reply)>> {
-    let mut entries = entries(log);
-    let first = entries
-        .iter()
-        .map(|entry| match field(entry, "entry-id") {
-            Reply::Integer(id) => id,
-            other => panic!("{other:?}"),
-        })
-        .min();
-    for (name, value) in entries.iter_mut().flatten() {
-        match (&**name, &*value) {
-            ("entry-id", Reply::Integer(id)) => *value = Reply::Integer(id - first.unwrap()),
-            ("age-seconds", Reply::Bulk(text)) => {
-                let text = String::from_utf8_lossy(text);
-                assert!((0.0..60.0).contains(&text.parse::<f64>().unwrap()));
-                *value = Reply::Nil;
-            }
-            ("timestamp-created" | "timestamp-last-updated", Reply::Integer(time)) => {
-                let now = std::time::SystemTime::now();
-                let now = now
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap()
-                    .as_millis();
-                assert!(now.abs_diff(*time as u128) < 60_000);
-                *value = Reply::Nil;
-            }
-            ("client-info", Reply::Bulk(line)) => {
-                // The names in their order; and who it was.
-                let line = String::from_utf8_lossy(line);
-                let fields = line.split(' ').map(|field| match field.split_once('=') {
-                    Some((name @ ("cmd" | "user" | "resp" | "multi" | "flags"), value)) => {
-                        format!("{name}={value}")
-                    }
-                    Some((name, _)) => name.to_owned(),
-                    None => panic!("{line}"),
-                });
-                *value = Reply::bulk(&fields.collect::<Vec<_>>().join(" "));
-            }
-            _ => {}
-        }
-    }
-    entries
-}
-
-#[test]
-fn the_log_is_that_of_redis_8() {
-    let users = "user admin on >admin-secret ~* &* +@all\n\
-                 user cart on >cart-secret ~cart:* &news +@all -flushall -config|set\n";
-    let real = RedisServer::start(Version::V8_2_3, &[]);
-    let mut setup = real.direct();
-    for line in users.lines() {
-        let rules = line.strip_prefix("user ").unwrap();
-        assert_eq!(call(&mut setup, &format!("ACL SETUSER {rules}")), ok());
-    }
-    for version in UPSTREAMS {
-        let server = RedisServer::start(version, &[]);
-        let proxy = Proxy::builder().upstream(&server).users(users).start();
-        call(&mut setup, "ACL LOG RESET");
-        let mut theirs = real.direct();
-        assert_eq!(call(&mut theirs, "AUTH cart cart-secret"), ok());
-        let mut ours = proxy.client("cart");
-        for line in [
-            "FLUSHALL",
-            "GET other",
-            "GET other",
-            "MGET cart:1 x y",
-            "flushall",
-            "CONFIG SET maxmemory 0",
-            "PUBLISH gossip x",
-            "MULTI",
-            "GET other",
-            "GET other",
-            "FLUSHALL",
-            "DISCARD",
-            "Auth search wrong",
-            "AUTH search wrong",
-            "AUTH search wrong",
-            "HELLO 2 AUTH nobody wrong",
-        ] {
-            assert_eq!(
-                call(&mut ours, line).is_error(),
-                call(&mut theirs, line).is_error(),
-                "{line}"
-            );
-        }
-        let mut admin = proxy.client("admin");
-        for count in ["", " 3", " 100", " 0"] {
-            let line = format!("ACL LOG{count}");
-            let (mine, other) = (call(&mut admin, &line), call(&mut setup, &line));
-            assert_eq!(comparable(&mine), comparable(&other), "{line}");
-        }
-        let log = call(&mut admin, "ACL LOG");
-        let info = field(&entries(&log)[0], "client-info").text();
-        let local = format!("laddr={}", proxy.address());
-        assert!(
-            info.contains(&local) && info.contains("addr=127.0.0.1:"),
-            "{info}"
-        );
-        assert_eq!(call(&mut admin, "ACL LOG RESET"), ok());
-        assert_eq!(call(&mut admin, "ACL LOG"), Reply::Array(vec![]));
-        // Nothing is logged but what the policy says and what logins say.
-        for line in ["NOSUCH", "GET", "AUTH", "CONFIG NOSUCH"] {
-            call(&mut ours, line);
-        }
-        assert_eq!(call(&mut admin, "ACL LOG"), Reply::Array(vec![]));
-    }
-}
-
-/// The folder of the proxy's files, and the ACL file in it.
-fn acl_file(proxy: &Proxy) -> std::path::PathBuf {
-    proxy.directory().join("users.acl")
-}
-
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap()
-}
-
-#[test]
-fn save_writes_what_changed_and_nothing_else() {
-    let users = format!("# ours\n{USERS}\n# the end\nuser gone on\nrole reader +@read\n");
-    for version in UPSTREAMS {
-        let server = RedisServer::start(version, &[]);
-        let proxy = Proxy::builder().upstream(&server).users(&users).start();
-        let mut admin = proxy.client("admin");
-        let file = acl_file(&proxy);
-        assert_eq!(call(&mut admin, "ACL SAVE"), ok());
-        assert_eq!(read(&file), users, "nothing has changed");
-        for line in [
-            "ACL SETUSER search -set >new-secret",
-            "ACL SETUSER bob on >bob-secret role=reader ~bob:* (+set ~w:*) db=0",
-            "ACL SETUSER passing on",
-        ] {
-            assert_eq!(call(&mut admin, line), ok(), "{line}");
-        }
-        assert_eq!(
-            call(&mut admin, "ACL DELUSER gone passing"),
-            Reply::Integer(2)
-        );
-        assert_eq!(read(&file), users, "not before it is asked");
-        let before = call(&mut admin, "ACL LIST");
-        assert_eq!(call(&mut admin, "ACL SAVE"), ok());
-        let saved = read(&file);
-        let expected: String = users
-            .lines()
-            .filter(|line| !line.starts_with("user gone"))
-            .map(|line| match line.starts_with("user search ") {
-                true => format!("{}\n", described(&before, "search")),
-                false => format!("{line}\n"),
-            })
-            .chain([format!("{}\n", described(&before, "bob"))])
-            .collect();
-        assert_eq!(saved, expected);
-        assert_eq!(std::fs::read_dir(proxy.directory()).unwrap().count(), 2);
-        // What it has written is what is in force: a reload has nothing to do, a LOAD no loss.
-        proxy.reload_until("the ACL files are unchanged");
-        assert_eq!(call(&mut admin, "ACL LOAD"), ok());
-        assert_eq!(call(&mut admin, "ACL LIST"), before);
-        assert_eq!(call(&mut admin, "ACL SETUSER bob off"), ok());
-        assert_eq!(call(&mut admin, "ACL SAVE"), ok(), "once more");
-        assert!(read(&file).contains("user bob off "));
-        let done: Vec<String> = changes(&proxy)
-            .into_iter()
-            .map(|(user, reason, detail)| format!("{user}: {reason}: {detail}"))
-            .collect();
-        assert_eq!(
-            done,
-            [
-                "admin: saved: SAVE",
-                "admin: changed: SETUSER search -set >…",
-                "admin: changed: SETUSER bob on >… role=reader ~bob:* (+set ~w:*) db=0",
-                "admin: changed: SETUSER passing on",
-                "admin: changed: DELUSER gone passing",
-                "admin: saved: SAVE",
-                "admin: loaded: LOAD",
-                "admin: changed: SETUSER bob off",
-                "admin: saved: SAVE",
-            ]
-        );
-        let all = everything(&proxy);
-        for secret in ["new-secret", "bob-secret"] {
-            assert!(!all.contains(secret), "{secret}");
-        }
-        // Every hash that is in force.
-        let Reply::Array(list) = &before else {
-            panic!("{before:?}");
-        };
-        let lines: Vec<String> = list.iter().map(Reply::text).collect();
-        let hashes = lines.iter().flat_map(|line| line.split(' '));
-        for hash in hashes.filter_map(|word| word.strip_prefix('#')) {
-            assert!(!all.contains(hash), "{hash}");
-        }
-    }
-}
-
-/// The line of ACL LIST.
-#[track_caller]
-fn described(list: &Reply, name: &str) -> String {
-    let Reply::Array(lines) = list else {
-        panic!("{list:?}");
-    };
-    let mut lines = lines.iter().map(Reply::text);
-    let head = format!("user {name} ");
-    lines.find(|line| line.starts_with(&head)).unwrap()
-}
-
-#[test]
-fn a_save_that_fails_changes_nothing_and_says_why_in_the_log() {
-    let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::builder()
-        .upstream(&server)
-        .allow_error("the users are not saved")
-        .start();
-    let mut admin = proxy.client("admin");
-    let file = acl_file(&proxy);
-    assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
-    let fails = |admin: &mut TestClient, reason: &str| {
-        assert_eq!(call(admin, "ACL SAVE").error(), NOT_SAVED);
-        eventually(reason, || proxy.log_text().contains(reason));
-    };
-    // Root may write anywhere; not to where something else is, though.
-    let temporary = proxy
-        .directory()
-        .join(format!(".users.acl.respgate-{}", proxy.pid()));
-    std::fs::create_dir(&temporary).unwrap();
-    fails(&mut admin, "File exists");
-    assert_eq!(read(&file), USERS);
-    std::fs::remove_dir(&temporary).unwrap();
-    // Somebody else has written it meanwhile.
-    let theirs = format!("{USERS}# mine\n");
-    std::fs::write(&file, &theirs).unwrap();
-    fails(&mut admin, "ACL LOAD or SIGHUP first");
-    assert_eq!(read(&file), theirs);
-    std::fs::write(&file, USERS).unwrap();
-    // A rule that no line can hold.
-    assert_eq!(
-        admin.call(&["ACL", "SETUSER", "bob", "+get|two words"]),
-        ok()
-    );
-    fails(&mut admin, "could not be loaded");
-    assert_eq!(read(&file), USERS);
-    assert_eq!(call(&mut admin, "ACL SETUSER bob reset on"), ok());
-    std::fs::remove_file(&file).unwrap();
-    fails(&mut admin, "No such file");
-    std::fs::create_dir(&file).unwrap();
-    fails(&mut admin, "no file in it");
-    std::fs::remove_dir(&file).unwrap();
-    std::fs::write(&file, USERS).unwrap();
-    assert_eq!(call(&mut admin, "ACL SAVE"), ok());
-    assert!(read(&file).ends_with("user bob on sanitize-payload resetchannels -@all\n"));
-}
-
-#[test]
-fn load_drops_what_was_not_saved_and_names_it() {
-    let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::builder()
-        .upstream(&server)
-        .allow_error("reload")
-        .start();
-    let mut admin = proxy.client("admin");
-    let mut cart = proxy.client("cart");
-    assert_eq!(call(&mut cart, "SET cart:1 a"), ok());
-    assert_eq!(call(&mut admin, "ACL SETUSER cart -get"), ok());
-    assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
-    assert!(call(&mut cart, "GET cart:1").is_error());
-    // What it loads holds for the next command of its pipeline too.
-    admin.send("ACL LOAD\r\nACL USERS\r\n");
-    assert_eq!(admin.read_reply(), ok());
-    let users = ["admin", "cart", "search"].map(Reply::bulk);
-    assert_eq!(admin.read_reply(), Reply::Array(users.to_vec()));
-    assert_eq!(call(&mut cart, "GET cart:1"), Reply::bulk("a"));
-    let event = &proxy.audit_when(|event| event["reason"] == "loaded")[0];
-    assert_eq!(event["dropped"], serde_json::json!(["bob", "cart"]));
-    assert_eq!(event["user"], "admin");
-    eventually("it is in the log", || {
-        proxy.log_text().matches("is lost").count() == 2
-    });
-    // A bad file changes nothing, and what stands there stays there.
-    proxy.write_users(&format!(
-        "{USERS}user bob on +nosuch >bad-secret\nuser ann on bare-secret\n"
-    ));
-    assert_eq!(call(&mut admin, "ACL SETUSER kept on"), ok());
-    let error = call(&mut admin, "ACL LOAD").error().to_owned();
-    let file = acl_file(&proxy);
-    assert!(
-        error.starts_with(&format!(
-            "ERR {}:4: '+nosuch': Unknown command or category name in ACL. {}:5: ",
-            file.display(),
-            file.display()
-        )),
-        "{error}"
-    );
-    assert!(
-        error.ends_with(
-            ". WARNING: ACL errors detected, no change to the previously active ACL rules was \
-             performed"
-        ),
-        "{error}"
-    );
-    let all = format!("{error}\n{}", everything(&proxy));
-    assert!(!all.contains("bad-secret") && !all.contains("bare-secret"));
-    assert!(!matches!(call(&mut admin, "ACL GETUSER kept"), Reply::Nil));
-}
-
 #[test]
 fn a_transaction_holds_no_acl_command() {
     for version in UPSTREAMS {
@@ -716,6 +341,40 @@ fn a_transaction_holds_no_acl_command() {
         assert_eq!(admin.read_reply(), Reply::bulk("admin"));
         assert_eq!(call(&mut proxy.client("cart"), "GET cart:1"), Reply::Nil);
     }
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused_and_the_session_lives() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::start(&server);
+    let mut admin = proxy.client("admin");
+    let long = format!("~{}", "x".repeat(2 << 20));
+    let reply = admin.call(&["ACL", "SETUSER", "bob", &long]);
+    assert!(reply.error().contains("too large"), "{reply:?}");
+    let long = format!("~{}", "x".repeat(100 << 10));
+    assert_eq!(admin.call(&["ACL", "SETUSER", "bob", &long]), ok());
+    assert!(everything(&proxy).len() < 50_000);
+}
+
+#[test]
+fn a_renamed_acl_answers_to_its_new_name_alone() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[rewrite]\nrename = { ACL = \"USERS\" }")
+        .start();
+    let mut admin = proxy.client("admin");
+    assert!(
+        call(&mut admin, "ACL WHOAMI")
+            .error()
+            .contains("unknown command")
+    );
+    assert_eq!(call(&mut admin, "USERS whoami"), Reply::bulk("admin"));
+    assert_eq!(
+        call(&mut admin, "USERS WHOAMI x").error(),
+        "ERR wrong number of arguments for 'users|whoami' command"
+    );
+    assert!(call(&mut admin, "ACL GETUSER cart").is_error());
 }
 
 #[test]

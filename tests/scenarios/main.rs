@@ -11,6 +11,8 @@
 )]
 
 mod acl_commands;
+mod acl_files;
+mod acl_log;
 mod auth;
 mod clients;
 mod commandline;

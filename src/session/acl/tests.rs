@@ -266,6 +266,7 @@ fn descriptions_hold_no_password() {
 #[test]
 fn getuser_says_what_redis_has_no_word_for_behind_the_rest() {
     let mut admin = Client::new("admin");
+    assert_eq!(admin.call("ACL GETUSER nosuch"), "$-1\r\n");
     let reply = admin.call("ACL GETUSER cart");
     assert!(reply.starts_with("*14\r\n$5\r\nflags\r\n"), "{reply}");
     assert!(

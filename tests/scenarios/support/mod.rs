@@ -1,5 +1,6 @@
 //! What the scenarios share: servers, the proxy, clients, certificates.
 
+pub mod acl;
 pub mod certs;
 pub mod cli;
 pub mod client;

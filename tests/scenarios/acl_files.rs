@@ -1,0 +1,212 @@
+//! ACL SAVE and LOAD: what becomes of run-time changes.
+
+use std::path::Path;
+
+use crate::support::acl::{call, changes, everything, ok};
+use crate::support::proxy::USERS;
+use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually};
+
+/// Without ACL of its own, and with.
+const UPSTREAMS: [Version; 2] = [Version::V5_0_6, Version::V8_2_3];
+
+const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server \
+                         logs for more information";
+
+/// The folder of the proxy's files, and the ACL file in it.
+fn acl_file(proxy: &Proxy) -> std::path::PathBuf {
+    proxy.directory().join("users.acl")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn save_writes_what_changed_and_nothing_else() {
+    let users = format!("# ours\n{USERS}\n# the end\nuser gone on\nrole reader +@read\n");
+    for version in UPSTREAMS {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::builder().upstream(&server).users(&users).start();
+        let mut admin = proxy.client("admin");
+        let file = acl_file(&proxy);
+        assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+        assert_eq!(read(&file), users, "nothing has changed");
+        for line in [
+            "ACL SETUSER search -set >new-secret",
+            "ACL SETUSER bob on >bob-secret role=reader ~bob:* (+set ~w:*) db=0",
+            "ACL SETUSER passing on",
+        ] {
+            assert_eq!(call(&mut admin, line), ok(), "{line}");
+        }
+        assert_eq!(
+            call(&mut admin, "ACL DELUSER gone passing"),
+            Reply::Integer(2)
+        );
+        assert_eq!(read(&file), users, "not before it is asked");
+        let before = call(&mut admin, "ACL LIST");
+        assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+        let saved = read(&file);
+        let expected: String = users
+            .lines()
+            .filter(|line| !line.starts_with("user gone"))
+            .map(|line| match line.starts_with("user search ") {
+                true => format!("{}\n", described(&before, "search")),
+                false => format!("{line}\n"),
+            })
+            .chain([format!("{}\n", described(&before, "bob"))])
+            .collect();
+        assert_eq!(saved, expected);
+        assert_eq!(std::fs::read_dir(proxy.directory()).unwrap().count(), 2);
+        // What it has written is what is in force: a reload has nothing to do, a LOAD no loss.
+        proxy.reload_until("the ACL files are unchanged");
+        assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+        assert_eq!(call(&mut admin, "ACL LIST"), before);
+        assert_eq!(call(&mut admin, "ACL SETUSER bob off"), ok());
+        assert_eq!(call(&mut admin, "ACL SAVE"), ok(), "once more");
+        assert!(read(&file).contains("user bob off "));
+        eventually("all is audited", || changes(&proxy).len() == 9);
+        let done: Vec<String> = changes(&proxy)
+            .into_iter()
+            .map(|(user, reason, detail)| format!("{user}: {reason}: {detail}"))
+            .collect();
+        assert_eq!(
+            done,
+            [
+                "admin: saved: SAVE",
+                "admin: changed: SETUSER search -set >…",
+                "admin: changed: SETUSER bob on >… role=reader ~bob:* (+set ~w:*) db=0",
+                "admin: changed: SETUSER passing on",
+                "admin: changed: DELUSER gone passing",
+                "admin: saved: SAVE",
+                "admin: loaded: LOAD",
+                "admin: changed: SETUSER bob off",
+                "admin: saved: SAVE",
+            ]
+        );
+        let all = everything(&proxy);
+        for secret in ["new-secret", "bob-secret"] {
+            assert!(!all.contains(secret), "{secret}");
+        }
+        // Every hash that is in force.
+        let Reply::Array(list) = &before else {
+            panic!("{before:?}");
+        };
+        let lines: Vec<String> = list.iter().map(Reply::text).collect();
+        let hashes = lines.iter().flat_map(|line| line.split(' '));
+        for hash in hashes.filter_map(|word| word.strip_prefix('#')) {
+            assert!(!all.contains(hash), "{hash}");
+        }
+    }
+}
+
+/// The line of ACL LIST.
+#[track_caller]
+fn described(list: &Reply, name: &str) -> String {
+    let Reply::Array(lines) = list else {
+        panic!("{list:?}");
+    };
+    let mut lines = lines.iter().map(Reply::text);
+    let head = format!("user {name} ");
+    lines.find(|line| line.starts_with(&head)).unwrap()
+}
+
+#[test]
+fn a_save_that_fails_changes_nothing_and_says_why_in_the_log() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .allow_error("the users are not saved")
+        .start();
+    let mut admin = proxy.client("admin");
+    let file = acl_file(&proxy);
+    assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
+    let fails = |admin: &mut TestClient, reason: &str| {
+        assert_eq!(call(admin, "ACL SAVE").error(), NOT_SAVED);
+        eventually(reason, || proxy.log_text().contains(reason));
+    };
+    // Root may write anywhere; not to where something else is, though.
+    let temporary = proxy
+        .directory()
+        .join(format!(".users.acl.respgate-{}", proxy.pid()));
+    std::fs::create_dir(&temporary).unwrap();
+    fails(&mut admin, "File exists");
+    assert_eq!(read(&file), USERS);
+    std::fs::remove_dir(&temporary).unwrap();
+    // Somebody else has written it meanwhile.
+    let theirs = format!("{USERS}# mine\n");
+    std::fs::write(&file, &theirs).unwrap();
+    fails(&mut admin, "ACL LOAD or SIGHUP first");
+    assert_eq!(read(&file), theirs);
+    std::fs::write(&file, USERS).unwrap();
+    // A rule that no line can hold.
+    assert_eq!(
+        admin.call(&["ACL", "SETUSER", "bob", "+get|two words"]),
+        ok()
+    );
+    fails(&mut admin, "could not be loaded");
+    assert_eq!(read(&file), USERS);
+    assert_eq!(call(&mut admin, "ACL SETUSER bob reset on"), ok());
+    std::fs::remove_file(&file).unwrap();
+    fails(&mut admin, "No such file");
+    std::fs::create_dir(&file).unwrap();
+    fails(&mut admin, "no file in it");
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, USERS).unwrap();
+    assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+    assert!(read(&file).ends_with("user bob on sanitize-payload resetchannels -@all\n"));
+}
+
+#[test]
+fn load_drops_what_was_not_saved_and_names_it() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .allow_error("reload")
+        .start();
+    let mut admin = proxy.client("admin");
+    let mut cart = proxy.client("cart");
+    assert_eq!(call(&mut cart, "SET cart:1 a"), ok());
+    assert_eq!(call(&mut admin, "ACL SETUSER cart -get"), ok());
+    assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
+    assert!(call(&mut cart, "GET cart:1").is_error());
+    // What it loads holds for the next command of its pipeline too.
+    admin.send("ACL LOAD\r\nACL USERS\r\n");
+    assert_eq!(admin.read_reply(), ok());
+    let users = ["admin", "cart", "search"].map(Reply::bulk);
+    assert_eq!(admin.read_reply(), Reply::Array(users.to_vec()));
+    assert_eq!(call(&mut cart, "GET cart:1"), Reply::bulk("a"));
+    let event = &proxy.audit_when(|event| event["reason"] == "loaded")[0];
+    assert_eq!(event["dropped"], serde_json::json!(["bob", "cart"]));
+    assert_eq!(event["user"], "admin");
+    eventually("it is in the log", || {
+        proxy.log_text().matches("is lost").count() == 2
+    });
+    let slip = call(&mut admin, "ACL SETUSER bob on slipped-secret");
+    assert!(slip.is_error());
+    // A bad file changes nothing, and what stands there stays there.
+    proxy.write_users(&format!(
+        "{USERS}user bob on +nosuch >bad-secret\nuser ann on bare-secret\n"
+    ));
+    assert_eq!(call(&mut admin, "ACL SETUSER kept on"), ok());
+    let error = call(&mut admin, "ACL LOAD").error().to_owned();
+    let file = acl_file(&proxy);
+    assert!(
+        error.starts_with(&format!(
+            "ERR {}:4: '+nosuch': Unknown command or category name in ACL. {}:5: ",
+            file.display(),
+            file.display()
+        )),
+        "{error}"
+    );
+    assert!(
+        error.ends_with(
+            ". WARNING: ACL errors detected, no change to the previously active ACL rules was \
+             performed"
+        ),
+        "{error}"
+    );
+    let all = format!("{error}\n{}", everything(&proxy));
+    assert!(!all.contains("bad-secret") && !all.contains("bare-secret"));
+    assert!(!all.contains("slipped-secret"));
+    assert!(!matches!(call(&mut admin, "ACL GETUSER kept"), Reply::Nil));
+}
