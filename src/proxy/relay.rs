@@ -131,11 +131,18 @@ impl<'a> Relay<'a> {
             let read = self.read_requests(cx, draining);
             // Looked up behind the read: what was read after a change is never judged by the old.
             let rules = self.service.keeper.rules();
+            let own_change = self.session.has_changed_rules();
             if self.session.generation() != rules.generation()
                 && let Err(revoked) = self.session.adopt(&rules, &mut self.up)
             {
-                self.revoke(revoked);
-                continue;
+                if !own_change {
+                    self.revoke(revoked);
+                    continue;
+                }
+                // Who deletes his own user reads that it worked, and what he was owed before, as in
+                // Redis. Between two requests there is no half of one to be held back.
+                self.tell_revoked(revoked);
+                self.session.end();
             }
             let mut moved = match read {
                 Ok(moved) => moved,
@@ -179,12 +186,16 @@ impl<'a> Relay<'a> {
     /// Not a byte more goes upstream: not even the rest of a request that has begun.
     fn revoke(&mut self, revoked: Revoked) {
         self.upstream = None;
-        let user = self.session.login().user().map(|user| user.name());
-        self.host.revoked(user, revoked);
+        self.tell_revoked(revoked);
         self.revoked = true;
     }
 
-    /// Who deletes its own user still reads that it worked. What else was owed is not waited for.
+    fn tell_revoked(&self, revoked: Revoked) {
+        let user = self.session.login().user().map(|user| user.name());
+        self.host.revoked(user, revoked);
+    }
+
+    /// What is on its way to the client is still written. What else was owed is not waited for.
     fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.write_replies(cx).is_ok() && !self.delivered() {
             ready!(self.poll_deadlines(cx));

@@ -4,7 +4,7 @@ use super::login::Revoked;
 use super::pipe::Pipe;
 use super::requests::POISON;
 use super::rules::Rules;
-use super::state::{Flow, Phase, Session};
+use super::state::{Flow, OUTDATED, Phase, Session};
 
 // === impl Session ===
 
@@ -13,6 +13,11 @@ impl Session {
     #[inline]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether it has changed the rules itself, and takes no requests until it has adopted them.
+    pub fn has_changed_rules(&self) -> bool {
+        self.generation == OUTDATED
     }
 
     /// Obeys these rules from now on. What was judged by the old ones and is on its way stays so,

@@ -275,13 +275,16 @@ fn who_deletes_himself_reads_the_reply_and_goes() {
             .users(&format!("{USERS}user other on ~* +@all\n"))
             .start();
         let mut admin = proxy.client("admin");
-        admin.send(format!("ACL {rules}\r\nSET k v\r\n"));
+        let before = "SET before b\r\nGET before\r\n";
+        admin.send(format!("{before}ACL {rules}\r\nSET k v\r\n"));
+        admin.expect("+OK\r\n$1\r\nb\r\n");
         let reply = admin.read_reply();
         assert!(reply == ok() || reply == Reply::Integer(1), "{reply:?}");
         admin.expect_close();
         assert_eq!(server.direct().call(&["GET", "k"]), Reply::Nil);
-        let event = &proxy.audit_when(|event| event["event"] == "session_closed")[0];
-        assert_eq!(event["user"], "admin");
+        let events = proxy.audit_when(|event| event["event"] == "session_closed");
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0]["user"], "admin");
     }
 }
 
