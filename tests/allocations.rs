@@ -12,7 +12,7 @@ use respgate::rewrite::Names;
 use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
 
 /// What is allowed to every user here, with its reply.
-const TRAFFIC: [(&str, &str); 14] = [
+const TRAFFIC: [(&str, &str); 15] = [
     ("GET user:1000:cart", "$5\r\nhello\r\n"),
     ("set user:1000:cart value EX 60", "+OK\r\n"),
     ("GET user:1000:none", "$-1\r\n"),
@@ -29,6 +29,7 @@ const TRAFFIC: [(&str, &str); 14] = [
     ("MULTI", "+OK\r\n"),
     ("GET user:1:a", "+QUEUED\r\n"),
     ("EXEC", "*1\r\n$1\r\n1\r\n"),
+    ("SELECT 0", "+OK\r\n"),
     ("BLPOP user:1:list 0", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
 ];
 
@@ -77,9 +78,9 @@ fn a_pipeline_in_pieces_allocates_nothing() {
 fn users() -> [String; 3] {
     let many: String = (0..100).map(|n| format!("~user:{n}0:* ")).collect();
     [
-        "+@all ~*".to_owned(),
-        "+@all ~user:*".to_owned(),
-        format!("+@all {many} ~user:*:[a-z]*"),
+        "+@all script=any ~*".to_owned(),
+        "+@all script=any ~user:*".to_owned(),
+        format!("+@all script=any db=0 {many} ~user:*:[a-z]*"),
     ]
 }
 

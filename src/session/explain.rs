@@ -5,9 +5,10 @@ use crate::identity::{AuthKind, Identity, Who};
 use crate::resp::Args;
 
 use super::facts::Facts;
-use super::judge::{Multi, Verdict, judge};
+use super::judge::{Multi, Standing, Verdict, judge};
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
+use super::place::Place;
 use super::requests::name_of;
 use super::rules::Rules;
 
@@ -25,7 +26,7 @@ pub struct Foresight {
     pub own: bool,
 }
 
-/// Judges a whole request of `user`, on an upstream that has every command.
+/// Judges a whole request of `user`, in database 0, on an upstream that has every command.
 ///
 /// # Errors
 /// There is no such user, or it is off.
@@ -44,7 +45,11 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
         commands: Some(every.collect()),
         ..Facts::default()
     };
-    let judged = judge(&login, args, Multi::Closed, rules, &facts);
+    let standing = Standing {
+        multi: Multi::Closed,
+        place: &Place::default(),
+    };
+    let judged = judge(&login, args, standing, rules, &facts);
     let (id, command) = name_of(judged.entry, args, rules);
     let (refusal, own) = match judged.verdict {
         Verdict::Forward(..) => (None, false),

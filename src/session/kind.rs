@@ -2,6 +2,7 @@
 
 use crate::command::{CommandId, Flag, Table};
 
+use super::place::Target;
 use super::slots::Transaction;
 
 /// What is special about a command.
@@ -16,6 +17,8 @@ pub(super) enum Kind {
     Quit,
     Reset,
     Transaction(Transaction),
+    /// SELECT. Of which database, only a request tells.
+    Select(Target),
     /// CLIENT REPLY: ON has a reply, OFF and SKIP have none.
     ClientReply,
     /// Its replies are not one for one.
@@ -38,6 +41,7 @@ impl Kinds {
             "multi" => Kind::Transaction(Transaction::Multi),
             "exec" => Kind::Transaction(Transaction::Exec),
             "discard" => Kind::Transaction(Transaction::Discard),
+            "select" => Kind::Select(Target::UNKNOWN),
             "client|reply" => Kind::ClientReply,
             "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
             | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"

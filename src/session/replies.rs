@@ -24,7 +24,7 @@ pub enum Desync {
     Reply(#[from] ReplyError),
 }
 
-/// What of a reply's first line is enough to tell what it means for a transaction.
+/// What of a reply's first line is enough to tell what it means for a transaction or the database.
 const ENOUGH: usize = 48;
 
 // === impl Session ===
@@ -55,6 +55,13 @@ impl Session {
                             break;
                         };
                         self.in_multi = is_open_after(transaction, line, self.in_multi);
+                        self.place.transacted(transaction, line);
+                    }
+                    Slot::Select(target) => {
+                        let Some(line) = first_line(down.unscanned()) else {
+                            break;
+                        };
+                        self.place.selected(target, line);
                     }
                     Slot::Poison { .. } if down.unscanned().first() != Some(&b'-') => {
                         return Err(Desync::Poison);

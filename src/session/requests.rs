@@ -3,19 +3,20 @@
 use bytes::BytesMut;
 
 use crate::command::{CommandId, Resolved};
-use crate::policy::Permit;
+use crate::policy::{Permit, Whereabouts};
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
 use crate::rewrite::{Entry, Replacement};
 
 use super::facts::Facts;
-use super::judge::{Multi, Verdict, judge};
+use super::judge::{Standing, Verdict, judge};
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::{Context, Refusal};
 use super::own::{Answered, answer_own};
 use super::pipe::Pipe;
+use super::place::Place;
 use super::rules::Rules;
 use super::slots::Slot;
 use super::state::{Flow, Phase, Session};
@@ -32,6 +33,8 @@ pub struct Refused<'a> {
     pub id: Option<CommandId>,
     /// What was judged, as far as it is here.
     pub args: Args<'a>,
+    /// The databases that it may have been meant for.
+    pub whereabouts: Whereabouts<'a>,
     /// Why.
     pub refusal: Refusal,
     /// What it was judged by.
@@ -120,7 +123,7 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.holding && self.slots.transaction_pending();
+        let held_up = self.holding && self.standing().is_settling();
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
@@ -179,9 +182,12 @@ impl Session {
         down: &mut Pipe,
     ) -> bool {
         let args = self.scanner.args(up.unscanned());
-        let multi = self.multi();
+        let standing = Standing {
+            multi: self.multi(),
+            place: &self.place,
+        };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let mut action = prepare(scratch, login, multi, self.id, &args, taking);
+        let mut action = prepare(scratch, login, standing, self.id, &args, taking);
         if matches!(action, Action::Wait) {
             let held = up.unscanned().len();
             if held < taking.rules.max_inspect() {
@@ -190,7 +196,8 @@ impl Session {
                 return false;
             }
             let refusal = Refusal::TooLarge;
-            refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+            let (scratch, login) = (&mut self.scratch, &self.login);
+            refuse(scratch, login, &self.place, refusal, None, &args, taking);
             action = Action::Refuse(refusal);
         }
         let len = self.scanner.consumed();
@@ -242,9 +249,12 @@ impl Session {
             up.skip(len);
             return Ok(true);
         }
-        let multi = self.multi();
+        let standing = Standing {
+            multi: self.multi(),
+            place: &self.place,
+        };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let action = prepare(scratch, login, multi, self.id, &args, taking);
+        let action = prepare(scratch, login, standing, self.id, &args, taking);
         if matches!(action, Action::Hold) {
             self.holding = true;
             return Ok(false);
@@ -277,6 +287,10 @@ impl Session {
         match kind {
             Kind::Blocking => self.slots.push(Slot::Blocking),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
+            Kind::Select(target) => {
+                self.place.ask(target);
+                self.slots.push(Slot::Select(target));
+            }
             _ => self.slots.push_upstream(),
         }
     }
@@ -348,7 +362,8 @@ impl Session {
     ) {
         let refusal = Refusal::Protocol(error);
         let args = Args::new(&[], &[], 0);
-        refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+        let (scratch, login) = (&mut self.scratch, &self.login);
+        refuse(scratch, login, &self.place, refusal, None, &args, taking);
         self.conclude(Action::Refuse(refusal), taking.rules, up, down);
     }
 
@@ -370,18 +385,26 @@ fn inject_head(replacement: &Replacement, len: usize, up: &mut Pipe) {
 fn prepare<'r>(
     scratch: &mut BytesMut,
     login: &mut Login,
-    multi: Multi,
+    standing: Standing<'_>,
     session: u64,
     args: &Args<'_>,
     taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
-    let judged = judge(login, args, multi, taking.rules, taking.facts);
+    let judged = judge(login, args, standing, taking.rules, taking.facts);
     match judged.verdict {
         Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
         Verdict::Wait => Action::Wait,
         Verdict::Hold => Action::Hold,
         Verdict::Refuse(refusal) => {
-            refuse(scratch, login, refusal, judged.entry, args, taking);
+            refuse(
+                scratch,
+                login,
+                standing.place,
+                refusal,
+                judged.entry,
+                args,
+                taking,
+            );
             Action::Refuse(refusal)
         }
         // The proxy's own commands are short. One that is not whole is waited for.
@@ -399,7 +422,15 @@ fn prepare<'r>(
             ) {
                 Ok(answered) => Action::Answered(answered),
                 Err(refusal) => {
-                    refuse(scratch, login, refusal, judged.entry, args, taking);
+                    refuse(
+                        scratch,
+                        login,
+                        standing.place,
+                        refusal,
+                        judged.entry,
+                        args,
+                        taking,
+                    );
                     Action::Refuse(refusal)
                 }
             }
@@ -411,6 +442,7 @@ fn prepare<'r>(
 fn refuse(
     scratch: &mut BytesMut,
     login: &Login,
+    place: &Place,
     refusal: Refusal,
     entry: Option<&Entry>,
     args: &Args<'_>,
@@ -425,6 +457,7 @@ fn refuse(
         command: command.as_bytes(),
         id,
         args: judged,
+        whereabouts: place.whereabouts(),
         refusal,
         rules,
     });

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
+use super::place::Target;
+
 /// One reply that is owed, or a run of plain ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Slot {
@@ -13,6 +15,8 @@ pub(super) enum Slot {
     Blocking,
     /// The reply to MULTI, EXEC or DISCARD: it tells whether a transaction is open.
     Transaction(Transaction),
+    /// The reply to SELECT: it tells whether the database is another one.
+    Select(Target),
     /// The error of a command that was sent to spoil the transaction; ours takes its place.
     Poison { len: u32 },
     /// The reply to a command of our own: nobody's.
@@ -122,7 +126,7 @@ impl Slots {
                 self.replies.advance(len);
             }
             Some(Slot::Transaction(_)) => self.transactions -= 1,
-            Some(Slot::Upstream(_) | Slot::Blocking | Slot::Swallow) | None => {}
+            Some(Slot::Upstream(_) | Slot::Blocking | Slot::Select(_) | Slot::Swallow) | None => {}
         }
         self.queue.pop_front();
         if self.queue.is_empty() {

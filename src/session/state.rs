@@ -4,9 +4,10 @@ use bytes::BytesMut;
 
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
 
-use super::judge::Multi;
+use super::judge::{Multi, Standing};
 use super::login::Login;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::rules::Rules;
 use super::slots::{Slot, Slots};
 
@@ -30,6 +31,8 @@ pub struct Session {
     pub(super) fresh: bool,
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
+    /// The databases that the next request may run in.
+    pub(super) place: Place,
     /// The user changed while a request of its transaction streams by.
     pub(super) spoil_after_tail: bool,
     /// The request at the front waits for a reply that is owed.
@@ -86,6 +89,7 @@ impl Session {
             phase: Phase::Detached,
             fresh: false,
             in_multi: false,
+            place: Place::default(),
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
@@ -123,6 +127,7 @@ impl Session {
         self.phase = Phase::Attached;
         self.fresh = true;
         self.spoil_after_tail = false;
+        self.place = Place::default();
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
             self.send_name(&name, up);
@@ -166,6 +171,15 @@ impl Session {
             Multi::Open
         } else {
             Multi::Closed
+        }
+    }
+
+    /// What the next request comes into the middle of.
+    #[inline]
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing {
+            multi: self.multi(),
+            place: &self.place,
         }
     }
 
