@@ -13,6 +13,7 @@
 mod auth;
 mod clients;
 mod commandline;
+mod databases;
 mod framing;
 mod harness;
 mod identity;
