@@ -69,7 +69,7 @@ impl Login {
     pub fn authenticate(&mut self, name: Option<&[u8]>, password: &[u8], policy: &Policy) -> bool {
         // A name that may not be chosen is looked up all the same, as one that nobody has: the time
         // taken doesn't tell the difference. The empty name is no user's.
-        let name = self.choose(name).unwrap_or_default();
+        let name = self.meant(name);
         match policy.authenticate(&name, password) {
             Some(user) => {
                 self.user = Some(Arc::clone(user));
@@ -77,6 +77,17 @@ impl Login {
             }
             None => false,
         }
+    }
+
+    /// Whether a password alone is for the user `default`, and that one needs none.
+    pub(super) fn means_open_default(&self, policy: &Policy) -> bool {
+        let user = policy.user(DEFAULT).filter(|user| user.is_nopass());
+        user.is_some() && self.meant(None) == DEFAULT
+    }
+
+    /// Whom AUTH means by this name; empty: somebody whom this client can't be.
+    pub(super) fn meant(&self, name: Option<&[u8]>) -> String {
+        self.choose(name).unwrap_or_default()
     }
 
     /// Looks the user up anew, by its name. Returns whether it is another value than before.
