@@ -9,7 +9,7 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Policy, Source};
 use respgate::resp::{Limits, encode_request};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
+use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session, Version};
 
 /// What is allowed to every user here, with its reply.
 const TRAFFIC: [(&str, &str); 15] = [
@@ -157,7 +157,10 @@ impl Client {
         Self {
             session,
             rules,
-            facts: Facts::default(),
+            facts: Facts {
+                version: Version::new(5, 0, 6),
+                ..Facts::default()
+            },
             up,
             down,
         }

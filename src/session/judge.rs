@@ -11,6 +11,7 @@ use super::login::Login;
 use super::outcome::Refusal;
 use super::place::{Place, Target};
 use super::rules::Rules;
+use super::scripts::judge_script;
 
 /// What is to be done with one request.
 pub(super) enum Verdict<'r> {
@@ -143,6 +144,7 @@ fn judge_known<'r>(
             // Any other word: up to 6.2 Redis reads `OFF\0x` as OFF.
             _ => Verdict::Refuse(Refusal::NotBuilt),
         },
+        Kind::Script => judge_script(user, id, &judged, permit, entry, rules, facts),
         Kind::Select(_) => Verdict::Forward(permit, Kind::Select(Target::of(&judged)), entry),
         kind => Verdict::Forward(permit, kind, entry),
     }

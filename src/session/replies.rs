@@ -63,6 +63,14 @@ impl Session {
                         };
                         self.place.selected(target, line);
                     }
+                    Slot::Script(_) => {
+                        let Some(line) = first_line(down.unscanned()) else {
+                            break;
+                        };
+                        if line.starts_with(b"-NOSCRIPT") {
+                            self.loaded.forget();
+                        }
+                    }
                     Slot::Poison { .. } if down.unscanned().first() != Some(&b'-') => {
                         return Err(Desync::Poison);
                     }
@@ -70,7 +78,7 @@ impl Session {
                 }
             }
             let step = self.replies.advance(down.unscanned())?;
-            if matches!(slot, Slot::Poison { .. } | Slot::Swallow) {
+            if matches!(slot, Slot::Poison { .. } | Slot::Swallow | Slot::Load(_)) {
                 down.skip(step.consumed);
             } else {
                 down.forward(step.consumed);

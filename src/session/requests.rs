@@ -18,6 +18,7 @@ use super::own::{Answered, answer_own};
 use super::pipe::Pipe;
 use super::place::Place;
 use super::rules::Rules;
+use super::scripts::Way;
 use super::slots::Slot;
 use super::state::{Flow, Phase, Session};
 
@@ -130,7 +131,7 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.holding && self.standing().is_settling();
+        let held_up = self.holding && (self.standing().is_settling() || self.slots.scripts() > 0);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
@@ -214,10 +215,16 @@ impl Session {
                 return false;
             }
             Action::Forward(_permit, kind, entry) => {
-                self.owe(kind);
-                match entry.replacement() {
-                    None => up.forward(len),
-                    Some(replacement) => self.forward_replaced(replacement, up),
+                match (self.owe(kind, taking.facts, up), entry.replacement()) {
+                    (Way::NotYet, _) => {
+                        self.holding = true;
+                        return false;
+                    }
+                    (Way::Spelled(script), _) => {
+                        self.forward_spelled(script, entry, taking.rules, up);
+                    }
+                    (Way::AsItIs, None) => up.forward(len),
+                    (Way::AsItIs, Some(replacement)) => self.forward_replaced(replacement, up),
                 }
                 true
             }
@@ -262,35 +269,40 @@ impl Session {
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let action = prepare(scratch, login, standing, self.id, &args, taking);
-        if matches!(action, Action::Hold) {
+        let way = match action {
+            Action::Hold => Way::NotYet,
+            Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
+            _ => Way::AsItIs,
+        };
+        if way == Way::NotYet {
             self.holding = true;
             return Ok(false);
         }
         up.skip(len);
         match action {
-            Action::Forward(_permit, kind, entry) => {
-                self.owe(kind);
-                match entry.replacement() {
-                    None => {
-                        let words: Vec<&[u8]> = args.iter().collect();
-                        encode_request(words.into_iter(), up.staging());
-                    }
-                    Some(replacement) => {
-                        inject_head(replacement, args.len(), up);
-                        args.iter()
-                            .skip(1)
-                            .for_each(|arg| encode_bulk(arg, up.staging()));
-                    }
+            Action::Forward(_permit, _, entry) => match (way, entry.replacement()) {
+                (Way::Spelled(script), _) => {
+                    self.send_spelled(script, entry, &args, taking.rules, up);
                 }
-            }
+                (_, None) => {
+                    let words: Vec<&[u8]> = args.iter().collect();
+                    encode_request(words.into_iter(), up.staging());
+                }
+                (_, Some(replacement)) => {
+                    inject_head(replacement, args.len(), up);
+                    args.iter()
+                        .skip(1)
+                        .for_each(|arg| encode_bulk(arg, up.staging()));
+                }
+            },
             action => self.conclude(action, taking.rules, up, down),
         }
         Ok(true)
     }
 
-    /// What a forwarded request is owed.
+    /// Notes what a request is owed that is about to be forwarded, and says how.
     #[inline]
-    fn owe(&mut self, kind: Kind) {
+    fn owe(&mut self, kind: Kind, facts: &Facts, up: &mut Pipe) -> Way {
         match kind {
             Kind::Blocking => self.slots.push(Slot::Blocking),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
@@ -298,8 +310,14 @@ impl Session {
                 self.place.ask(target);
                 self.slots.push(Slot::Select(target));
             }
+            Kind::Pinned(script) => return self.owe_pinned(script, facts, up),
+            Kind::ScriptFlush => {
+                self.loaded.forget();
+                self.slots.push_upstream();
+            }
             _ => self.slots.push_upstream(),
         }
+        Way::AsItIs
     }
 
     /// Forwards the request at the front of `up` with something else in its name's place.

@@ -21,6 +21,11 @@ pub(super) enum Slot {
     Poison { len: u32 },
     /// The reply to a command of our own: nobody's.
     Swallow,
+    /// The same, to SCRIPT LOAD with so many bytes of script.
+    Load(u32),
+    /// The reply to a call of a script that the proxy knows, and has put so many bytes of into it: it
+    /// may tell that Redis knows it no more.
+    Script(u32),
     /// Ours alone.
     Local { len: u32 },
 }
@@ -41,6 +46,8 @@ pub(super) struct Slots {
     replies: BytesMut,
     /// How many `Transaction` slots there are.
     transactions: usize,
+    /// The bytes of `Load` and `Script`.
+    scripts: usize,
 }
 
 /// Slots and reply bytes that are kept when empty: what a pipeline of a thousand refusals needs.
@@ -63,6 +70,11 @@ impl Slots {
         self.transactions > 0
     }
 
+    /// Bytes of scripts that were put in and are not answered yet.
+    pub(super) fn scripts(&self) -> usize {
+        self.scripts
+    }
+
     /// Bytes that the queue takes: ours that wait for their turn, and the slots themselves, of
     /// which a client that never reads can make one with every few bytes it sends.
     pub(super) fn held(&self) -> usize {
@@ -81,8 +93,10 @@ impl Slots {
     }
 
     pub(super) fn push(&mut self, slot: Slot) {
-        if matches!(slot, Slot::Transaction(_)) {
-            self.transactions += 1;
+        match slot {
+            Slot::Transaction(_) => self.transactions += 1,
+            Slot::Load(len) | Slot::Script(len) => self.scripts += len as usize,
+            _ => {}
         }
         self.queue.push_back(slot);
     }
@@ -107,6 +121,7 @@ impl Slots {
                 return;
             }
             Some(Slot::Transaction(_)) => self.transactions -= 1,
+            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
             _ => {}
         }
         self.queue.pop_back();
@@ -126,6 +141,7 @@ impl Slots {
                 self.replies.advance(len);
             }
             Some(Slot::Transaction(_)) => self.transactions -= 1,
+            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
             Some(Slot::Upstream(_) | Slot::Blocking | Slot::Select(_) | Slot::Swallow) | None => {}
         }
         self.queue.pop_front();

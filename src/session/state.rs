@@ -9,6 +9,7 @@ use super::login::Login;
 use super::pipe::Pipe;
 use super::place::Place;
 use super::rules::Rules;
+use super::scripts::Loaded;
 use super::slots::{Slot, Slots};
 
 /// One client, from its identity to its last reply.
@@ -33,6 +34,8 @@ pub struct Session {
     pub(super) in_multi: bool,
     /// The databases that the next request may run in.
     pub(super) place: Place,
+    /// The scripts that the upstream connection has loaded.
+    pub(super) loaded: Loaded,
     /// The user changed while a request of its transaction streams by.
     pub(super) spoil_after_tail: bool,
     /// The request at the front waits for a reply that is owed.
@@ -90,6 +93,7 @@ impl Session {
             fresh: false,
             in_multi: false,
             place: Place::default(),
+            loaded: Loaded::default(),
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
@@ -128,6 +132,7 @@ impl Session {
         self.fresh = true;
         self.spoil_after_tail = false;
         self.place = Place::default();
+        self.loaded.forget();
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
             self.send_name(&name, up);

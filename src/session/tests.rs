@@ -2,6 +2,7 @@
 
 mod adopt;
 mod place;
+mod scripts;
 
 use std::time::Instant;
 
