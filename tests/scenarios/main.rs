@@ -26,6 +26,7 @@ mod pipelines;
 mod production_users;
 mod refusals;
 mod rewrite;
+mod scripts;
 mod support;
 mod tls;
 mod upstream;
