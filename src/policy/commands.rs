@@ -130,6 +130,12 @@ impl Commands {
             .or_else(|| self.future.then(|| base.to_owned()))
     }
 
+    /// The commands that rules allow by their names.
+    pub(super) fn named(&self, table: &Table) -> impl Iterator<Item = CommandId> {
+        let allowing = self.rules.iter().filter(|rule| rule.allow);
+        allowing.filter_map(|rule| table.find_full(std::str::from_utf8(&rule.text).ok()?))
+    }
+
     /// The rules as Redis prints them: `-@all +get`.
     pub(super) fn describe(&self) -> Vec<u8> {
         let mut out = if self.future { b"+@all" } else { b"-@all" }.to_vec();
