@@ -142,12 +142,19 @@ impl Scripts {
                 Named::Missing
             };
         };
-        let hash = match gate {
-            Gate::ScriptHash => read_hash(script),
-            _ => Some(hash_of(script)),
+        let number = if gate == Gate::ScriptHash {
+            let hash = read_hash(script);
+            let called = |known: &PinnedScript| Some(known.hash) == hash;
+            self.pinned.iter().position(called)
+        } else {
+            let hash = hash_of(script);
+            // Two scripts of one SHA-1 can be made; where the text is known, the hash isn't asked.
+            let same = |known: &PinnedScript| match known.body() {
+                Some(body) => body == script,
+                None => known.hash == hash,
+            };
+            self.pinned.iter().position(same)
         };
-        let known = |script: &PinnedScript| Some(script.hash) == hash;
-        let number = self.pinned.iter().position(known);
         number.map_or(Named::Unnamed, Named::Pinned)
     }
 
