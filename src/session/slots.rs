@@ -54,6 +54,9 @@ pub(super) struct Slots {
 const KEPT_SLOTS: usize = 1024;
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// A client can make a slot with every few bytes that it sends.
+const _: () = assert!(size_of::<Slot>() == 8);
+
 // === impl Slots ===
 
 impl Slots {
