@@ -5,6 +5,7 @@ mod acl_files;
 mod commands;
 mod prepare;
 mod replace_files;
+mod script_files;
 mod upstreams;
 
 use std::io;

@@ -6,7 +6,9 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::policy::{AclLog, DenyReason, LogContext, LogEntry, LogReason, LoggedDenial};
+use crate::policy::{
+    AclLog, DenyReason, LogContext, LogEntry, LogReason, LoggedDenial, Whereabouts,
+};
 use crate::session::{ChangeError, FilesError, MadeChange, Refusal, Refused, UserChange};
 use crate::telemetry::Event;
 
@@ -119,13 +121,13 @@ pub(super) fn note_denial(host: &SessionHost<'_>, refused: &Refused<'_>) {
     let table = refused.rules.table();
     let command = refused.id.map_or("", |id| &*table.command(id).name);
     let argument = |index| refused.args.get(index).unwrap_or_default();
+    let database = database(refused.whereabouts);
     let (reason, object) = match refused.refusal {
         Refusal::LoginFailed => (LogReason::Auth, refused.args.name()),
         Refusal::Policy(DenyReason::Key { index }) => (LogReason::Key, argument(index)),
         Refusal::Policy(DenyReason::Channel { index }) => (LogReason::Channel, argument(index)),
-        // The client's own: nobody asks a Redis for its name here.
         Refusal::Policy(DenyReason::Database { index: 0 }) => {
-            (LogReason::Database, &b"current"[..])
+            (LogReason::Database, database.as_bytes())
         }
         Refusal::Policy(DenyReason::Database { index }) => (LogReason::Database, argument(index)),
         // Redis too complains of these by other means.
@@ -143,7 +145,7 @@ pub(super) fn note_denial(host: &SessionHost<'_>, refused: &Refused<'_>) {
         },
         object,
         username: refused.tried.unwrap_or(user.as_bytes()),
-        client_info: &client_info(host, user, command, refused.in_multi),
+        client_info: &client_info(host, refused, user, command),
     };
     acl_log(host).add(&denial, now());
 }
@@ -164,16 +166,29 @@ fn acl_log<'a>(host: &SessionHost<'a>) -> MutexGuard<'a, AclLog> {
 
 /// The caller as Redis 8 would show it in CLIENT LIST. Client libraries parse this line and insist on
 /// its numbers; what the proxy doesn't know is 0 or empty.
-fn client_info(host: &SessionHost<'_>, user: &str, command: &str, in_multi: bool) -> String {
+fn client_info(host: &SessionHost<'_>, refused: &Refused<'_>, user: &str, command: &str) -> String {
+    let database = database(refused.whereabouts);
     let (id, address, local) = (host.session, &host.peer.address, &host.peer.local);
     let age = host.opened.elapsed().as_secs();
-    let (flags, multi) = if in_multi { ("x", 0) } else { ("N", -1) };
+    let (flags, multi) = if refused.in_multi {
+        ("x", 0)
+    } else {
+        ("N", -1)
+    };
     format!(
-        "id={id} addr={address} laddr={local} fd=0 name= age={age} idle=0 flags={flags} db=0 sub=0 \
+        "id={id} addr={address} laddr={local} fd=0 name= age={age} idle=0 flags={flags} db={database} sub=0 \
          psub=0 ssub=0 multi={multi} watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
          obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user={user} redir=-1 resp=2 lib-name= \
          lib-ver= io-thread=0 tot-net-in=0 tot-net-out=0 tot-cmds=0"
     )
+}
+
+/// The database that a client is in; -1: it may be one or another.
+fn database(whereabouts: Whereabouts<'_>) -> String {
+    match whereabouts {
+        Whereabouts::Among([one]) => one.to_string(),
+        Whereabouts::Among(_) | Whereabouts::Anywhere => "-1".to_owned(),
+    }
 }
 
 /// Milliseconds since 1970.

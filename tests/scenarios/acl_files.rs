@@ -210,3 +210,30 @@ fn load_drops_what_was_not_saved_and_names_it() {
     assert!(!all.contains("slipped-secret"));
     assert!(!matches!(call(&mut admin, "ACL GETUSER kept"), Reply::Nil));
 }
+
+#[test]
+fn a_saved_user_keeps_the_files_of_its_scripts() {
+    let users = "user cart on nopass ~cart:* +@all script=get.lua\n\
+                 user admin on nopass ~* &* +@all lethal=acl\n";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(users)
+        .file("get.lua", "return 1")
+        .allow_error("the users are not saved")
+        .start();
+    let mut admin = proxy.client("admin");
+    assert_eq!(call(&mut admin, "ACL SETUSER cart -flushall"), ok());
+    assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+    assert!(read(&acl_file(&proxy)).contains(" script=get.lua "));
+    proxy.reload_until("the ACL files are unchanged");
+    // The script belongs to the file that names it: what is in force is not what would be saved.
+    assert_eq!(call(&mut admin, "ACL SETUSER cart -flushdb"), ok());
+    proxy.write_file("get.lua", "return 2");
+    assert_eq!(call(&mut admin, "ACL SAVE").error(), NOT_SAVED);
+    assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+    assert_eq!(
+        proxy.client("cart").call(&["EVAL", "return 2", "0"]),
+        Reply::Integer(2)
+    );
+}

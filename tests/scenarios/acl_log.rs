@@ -114,3 +114,22 @@ fn the_log_is_that_of_redis_8() {
         assert_eq!(call(&mut admin, "ACL LOG"), Reply::Array(vec![]));
     }
 }
+
+#[test]
+fn databases_are_logged_as_valkey_does() {
+    let users = "user cart on nopass ~* +@all db=0\nuser admin on nopass ~* &* +@all\n";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder().upstream(&server).users(users).start();
+    let (mut cart, mut admin) = (proxy.client("cart"), proxy.client("admin"));
+    assert!(call(&mut cart, "SELECT 3").is_error());
+    let log = call(&mut admin, "ACL LOG");
+    let entry = &entries(&log)[0];
+    assert_eq!(field(entry, "reason"), Reply::bulk("database"));
+    assert_eq!(field(entry, "object"), Reply::bulk("3"));
+    assert!(field(entry, "client-info").text().contains(" db=0 "));
+    // One that is closed while the session is in it.
+    assert_eq!(call(&mut admin, "ACL SETUSER cart resetdbs db=2"), ok());
+    assert!(call(&mut cart, "GET k").is_error());
+    let log = call(&mut admin, "ACL LOG 1");
+    assert_eq!(field(&entries(&log)[0], "object"), Reply::bulk("0"));
+}
