@@ -87,9 +87,9 @@ impl Selector {
         matches!(self.keys, Keys::All)
     }
 
-    /// Whether every key may be read and written, be it by a pattern.
-    pub fn allows_any_key(&self) -> bool {
-        self.keys.allow_any()
+    /// Whether every key may be touched like this, be it by a pattern.
+    pub fn allows_any_key(&self, access: Access) -> bool {
+        self.keys.allow_any(access)
     }
 
     /// Whether no channel needs to be looked at.

@@ -50,7 +50,7 @@ fn told(table: &Table, args: &Args<'_>) -> String {
                 assert_eq!(args.get(index), Some(name));
                 ((if pattern { "P" } else { "C" }).to_owned(), name)
             }
-            Touch::AllKeys { index, why } => {
+            Touch::AllKeys { index, why, .. } => {
                 assert!(index < args.len());
                 ("*".to_owned(), why.as_bytes())
             }
