@@ -196,6 +196,12 @@ impl Host for Nobody {
     fn refused(&mut self, refused: &Refused<'_>) {
         unreachable!("{refused:?}");
     }
+
+    fn may_log_in(&mut self, _: &str) -> bool {
+        true
+    }
+
+    fn logged_in(&mut self, _: &str, _: bool) {}
 }
 
 fn drain(pipe: &mut Pipe, expected: usize) {

@@ -1,10 +1,13 @@
 //! The composition root: from a configuration file to a running proxy, or to everything that is
 //! wrong.
 
+mod acl_files;
+mod commands;
 mod prepare;
 mod upstreams;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +19,9 @@ use crate::proxy::{ListenerParts, Service};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
+use acl_files::AclFiles;
+
+pub use commands::Teachers;
 pub use prepare::prepare;
 pub use upstreams::check_upstreams;
 
@@ -24,6 +30,8 @@ pub use upstreams::check_upstreams;
 pub struct Prepared {
     /// What the file says.
     pub config: Config,
+    /// Where `rules` has its users from.
+    files: AclFiles,
     /// What requests are judged by.
     pub rules: Rules,
     /// The listeners, with their certificates.
@@ -46,6 +54,9 @@ pub enum AppError {
 /// A drain ends by then: Kubernetes kills 30 seconds after SIGTERM, and the audit must be written
 /// before.
 const DRAIN: Duration = Duration::from_secs(25);
+
+/// A reload that is under way at the end is given so long.
+const LAST_RELOAD: Duration = Duration::from_secs(1);
 
 /// Makes the limits on connections fit the limit of open files.
 ///
@@ -91,6 +102,7 @@ fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, St
 /// [`AppError::Start`].
 pub fn run(prepared: Prepared) -> Result<(), AppError> {
     let Prepared {
+        files,
         config,
         rules,
         mut listeners,
@@ -124,15 +136,16 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         .collect();
     let service = Service::new(
         rules,
+        Box::new(files),
         config.identities,
         listeners,
         config.upstreams,
         audit,
         config.limits.write_timeout,
     );
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.
-        let mut ends = Ends::new().map_err(|error| start(error.to_string()))?;
+        let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
         let running = service
             .start(config.workers)
             .await
@@ -155,11 +168,15 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         };
         tracing::info!(cut, "respgate ends");
         Ok(())
-    })
+    });
+    // A reload may hang in a file system that does.
+    runtime.shutdown_timeout(LAST_RELOAD);
+    served
 }
 
-/// The signals that end the program.
+/// The signals that end the program, and the one that doesn't.
 struct Ends {
+    service: Arc<Service>,
     hangup: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -168,24 +185,33 @@ struct Ends {
 // === impl Ends ===
 
 impl Ends {
-    fn new() -> io::Result<Self> {
+    fn new(service: Arc<Service>) -> io::Result<Self> {
         Ok(Self {
+            service,
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
+    /// The next that ends it; reloads in the meantime.
     async fn next(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                // What other proxies reload at must not end this one.
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version can't reload; restart it to change anything");
-                }
+                _ = self.hangup.recv() => self.reload(),
             }
         }
+    }
+
+    /// Beside everything else: files may take their time. It logs what it does.
+    fn reload(&self) {
+        tracing::info!(
+            "SIGHUP: reloading the ACL files; a change of the configuration or of certificates \
+             needs a restart"
+        );
+        let service = Arc::clone(&self.service);
+        tokio::task::spawn_blocking(move || service.reload(false));
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{self, AppError, Prepared};
+use crate::app::{self, AppError, Prepared, Teachers};
 use crate::config;
 use crate::demo;
 use crate::policy::{PasswordHash, Whereabouts, explain};
@@ -90,7 +90,9 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run { config } => prepare(&config).and_then(app::run).map(|()| 0),
+        Command::Run { config } => prepare(&config, Teachers::Upstreams)
+            .and_then(app::run)
+            .map(|()| 0),
         Command::Check { config, upstream } => check(&config, upstream),
         Command::Explain {
             config,
@@ -119,12 +121,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn prepare(path: &std::path::Path) -> Result<Prepared, AppError> {
-    app::prepare(path, config::environment())
+fn prepare(path: &std::path::Path, teachers: Teachers) -> Result<Prepared, AppError> {
+    app::prepare(path, config::environment(), teachers)
 }
 
 fn check(path: &std::path::Path, upstream: bool) -> Result<u8, AppError> {
-    let prepared = prepare(path)?;
+    let teachers = match upstream {
+        true => Teachers::Upstreams,
+        false => Teachers::Nobody,
+    };
+    let prepared = prepare(path, teachers)?;
     for warning in &prepared.warnings {
         complain(&format!("warning: {warning}"));
     }
@@ -142,7 +148,7 @@ fn check(path: &std::path::Path, upstream: bool) -> Result<u8, AppError> {
 }
 
 fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Result<u8, AppError> {
-    let prepared = prepare(path)?;
+    let prepared = prepare(path, Teachers::Nobody)?;
     let args: OwnedArgs = command
         .iter()
         .map(|word| std::os::unix::ffi::OsStrExt::as_bytes(word.as_os_str()))

@@ -77,9 +77,9 @@ fn a_pipeline_in_pieces_allocates_nothing() {
 fn users() -> [String; 3] {
     let many: String = (0..100).map(|n| format!("~user:{n}0:* ")).collect();
     [
-        "+@all ~*".to_owned(),
-        "+@all ~user:*".to_owned(),
-        format!("+@all {many} ~user:*:[a-z]*"),
+        "+@all ~* script=any".to_owned(),
+        "+@all ~user:* script=any".to_owned(),
+        format!("+@all {many} ~user:*:[a-z]* script=any"),
     ]
 }
 
@@ -189,6 +189,12 @@ impl Host for Nobody {
     fn refused(&mut self, refused: &Refused<'_>) {
         unreachable!("{refused:?}");
     }
+
+    fn may_log_in(&mut self, _: &str) -> bool {
+        true
+    }
+
+    fn logged_in(&mut self, _: &str, _: bool) {}
 }
 
 /// What a socket would have taken.

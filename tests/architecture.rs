@@ -22,13 +22,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "session",
         &["command", "identity", "policy", "resp", "rewrite"],
     ),
-    ("config", &["identity"]),
+    ("config", &["command", "identity"]),
     ("telemetry", &["config"]),
     ("net", &["config"]),
     ("tls", &["config", "identity"]),
     (
         "proxy",
         &[
+            "command",
             "config",
             "identity",
             "net",

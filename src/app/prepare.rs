@@ -1,31 +1,30 @@
 //! From a configuration file to everything that it names, loaded; or to all that is wrong with it.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::command::Table;
 use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
-use crate::identity::{self, AuthKind, Naming};
-use crate::policy::{Policy, Source, User};
-use crate::proxy::ListenerParts;
+use crate::identity::{self, Naming};
+use crate::proxy::{ListenerParts, PolicyFiles};
 use crate::resp::Limits;
-use crate::rewrite::Names;
 use crate::session::Rules;
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
+use super::acl_files::AclFiles;
+use super::commands::{Compiled, Teachers, compile};
 use super::{AppError, Prepared};
 
-/// Reads and checks everything, and reports all that is wrong together.
+/// Reads and checks everything, and reports all that is wrong together. If the files name commands
+/// that the table lacks, `teachers` are asked for them first.
 ///
 /// # Errors
 /// [`AppError::Configuration`].
 pub fn prepare(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
+    teachers: Teachers,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
     let config = match config::load(path, environment) {
@@ -39,17 +38,23 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let table = Table::builtin();
-    let names = Names::compile(&table, &config.rename, &config.substitute)
-        .map_err(|errors| {
-            let file = path.display();
-            problems.extend(errors.iter().map(|error| format!("{file}: {error}")));
-        })
-        .ok();
-    let policy = load_policy(&config.acl_files, &table, &mut problems, &mut warnings);
+    let files = AclFiles::of(&config);
+    let text = files.read();
+    let Compiled {
+        table,
+        names,
+        policy,
+    } = compile(
+        &config,
+        &files,
+        text,
+        teachers,
+        &mut problems,
+        &mut warnings,
+    );
     let listeners = load_listeners(&config, &mut problems, &mut warnings);
-    if let Some(policy) = &policy {
-        check_identities(&config, policy, &listeners, &mut problems, &mut warnings);
+    if policy.is_some() {
+        check_identities(&config, &listeners, &mut problems);
     }
     if config.audit.decisions != AuditDecisions::None
         && let Err(error) = Audit::check(config.audit.path.as_deref())
@@ -66,6 +71,7 @@ pub fn prepare(
             let inspect = config.limits.max_inspect_buffer;
             let rules = Rules::new(table, names, policy, limits, inspect);
             Ok(Prepared {
+                files,
                 config,
                 rules,
                 listeners,
@@ -74,78 +80,6 @@ pub fn prepare(
         }
         _ => Err(AppError::Configuration(problems)),
     }
-}
-
-/// All ACL files, those of directories in the order of their names.
-fn load_policy(
-    paths: &[PathBuf],
-    table: &Table,
-    problems: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> Option<Policy> {
-    let before = problems.len();
-    let mut sources = Vec::new();
-    for path in paths {
-        match acl_files(path) {
-            Ok(files) if files.is_empty() => {
-                problems.push(format!(
-                    "policy.acl_files: {}: no file in it",
-                    path.display()
-                ));
-            }
-            Ok(files) => {
-                for path in files {
-                    match fs::read(&path) {
-                        Ok(content) => sources.push(Source { path, content }),
-                        Err(error) => problems.push(unreadable(&path, &error)),
-                    }
-                }
-            }
-            Err(error) => problems.push(unreadable(path, &error)),
-        }
-    }
-    match Policy::parse(&sources, table) {
-        Ok((policy, doubts)) => {
-            warnings.extend(doubts.iter().map(ToString::to_string));
-            (problems.len() == before).then_some(policy)
-        }
-        Err(wrong) => {
-            problems.extend(wrong.iter().map(ToString::to_string));
-            None
-        }
-    }
-}
-
-/// The file itself, or the files of a directory. Names that begin with a dot are not meant: an
-/// editor's, or the links of a Kubernetes mount.
-fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let metadata = fs::metadata(path)?;
-    if metadata.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    if !metadata.is_dir() {
-        // Reading a pipe would wait for ever.
-        return Err(io::Error::other("neither a file nor a directory"));
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        // A dead link is kept: reading it fails and names it.
-        let is_file = fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
-        if !hidden && is_file {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!(
-        "policy.acl_files: {}: can't be read: {error}",
-        path.display()
-    )
 }
 
 /// Whether the file doesn't name all that the table needs; that was told already.
@@ -190,54 +124,11 @@ fn load_listeners(
     listeners
 }
 
-/// What only identities, users and certificates together show.
-fn check_identities(
-    config: &Config,
-    policy: &Policy,
-    listeners: &[ListenerParts],
-    problems: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) {
+/// What only identities and certificates together show.
+fn check_identities(config: &Config, listeners: &[ListenerParts], problems: &mut Vec<String>) {
     for (index, rule) in config.identities.iter().enumerate() {
-        let key = |field: &str| format!("{}: identity[{index}].{field}", config.path.display());
-        let mut known: Vec<&User> = Vec::new();
-        for name in named_users(rule) {
-            match policy.user(name) {
-                None => problems.push(format!(
-                    "{} = \"{name}\": no ACL file defines this user",
-                    key("user")
-                )),
-                Some(user) if !user.is_enabled() => {
-                    warnings.push(format!("{} = \"{name}\": the user is off", key("user")));
-                }
-                Some(user) => known.push(user),
-            }
-        }
-        if matches!(rule.naming(), Naming::Chosen) {
-            known.extend(policy.users().map(|user| &**user));
-        }
-        if rule.auth() == AuthKind::Password {
-            for user in known
-                .iter()
-                .filter(|user| user.is_enabled() && user.is_nopass())
-            {
-                problems.push(format!(
-                    "{} = \"password\": user \"{}\" is 'nopass': any password would do",
-                    key("auth"),
-                    user.name()
-                ));
-            }
-            for user in named_users(rule).filter_map(|name| policy.user(name)) {
-                if !user.has_password() && !user.is_nopass() {
-                    warnings.push(format!(
-                        "{} = \"password\": user \"{}\" has no password: it can't log in",
-                        key("auth"),
-                        user.name()
-                    ));
-                }
-            }
-        }
-        check_issuers(rule, listeners, problems, &key("match"));
+        let key = format!("{}: identity[{index}].match", config.path.display());
+        check_issuers(rule, listeners, problems, &key);
     }
 }
 
@@ -261,13 +152,4 @@ fn check_issuers(
             ));
         }
     }
-}
-
-fn named_users(rule: &identity::Rule) -> impl Iterator<Item = &str> {
-    let names: Vec<&str> = match rule.naming() {
-        Naming::Fixed(name) => vec![name],
-        Naming::OneOf(names) => names.iter().map(|name| &**name).collect(),
-        Naming::Attribute(_) | Naming::Chosen => Vec::new(),
-    };
-    names.into_iter()
 }

@@ -1,7 +1,9 @@
 //! `respgate check --upstream`: what the upstreams say of themselves.
 
+use crate::command::{Channels, Command, Skipped};
 use crate::config::{self, UpstreamAddress};
 use crate::proxy::{Inspection, inspect};
+use crate::session::{Facts, Swapped, Version};
 
 use super::{AppError, Prepared};
 
@@ -18,7 +20,7 @@ pub fn check_upstreams(prepared: &Prepared) -> Result<(Vec<String>, bool), AppEr
     let mut wrong = false;
     for settings in &prepared.config.upstreams {
         let name = &settings.name;
-        match runtime.block_on(inspect(settings)) {
+        match runtime.block_on(inspect(settings, prepared.rules.table())) {
             Err(error) => {
                 wrong = true;
                 lines.push(format!("upstream.{name} ({}): {error}", settings.address));
@@ -43,43 +45,8 @@ fn describe(
 ) -> (Vec<String>, bool) {
     let facts = &inspection.facts;
     let table = prepared.rules.table();
-    let mut lines = vec![format!(
-        "Redis {} ({}, {})",
-        facts.version, facts.mode, facts.role
-    )];
-    match &facts.commands {
-        None => lines.push("COMMAND can't be asked: its commands are unknown".to_owned()),
-        Some(known) => {
-            let foreign: Vec<&str> = known
-                .iter()
-                .map(|name| &**name)
-                .filter(|name| table.find(name.as_bytes()).is_none())
-                .filter(|name| !matches!(*name, "post" | "host:"))
-                .collect();
-            if !foreign.is_empty() {
-                lines.push(format!(
-                    "has commands that respgate doesn't know and refuses (renamed, or a module's): \
-                     {}",
-                    sorted(foreign)
-                ));
-            }
-            // Commands of every Redis since 2.8.13 that are gone were renamed or disabled.
-            let usual = [
-                "config", "debug", "eval", "flushall", "flushdb", "keys", "shutdown",
-            ];
-            let gone: Vec<&str> = usual
-                .into_iter()
-                .filter(|name| !known.contains(*name))
-                .collect();
-            if !gone.is_empty() {
-                lines.push(format!(
-                    "lacks (renamed or disabled there): {}",
-                    sorted(gone)
-                ));
-            }
-        }
-    }
-    let mut wrong = false;
+    let mut lines = about(facts);
+    let mut wrong = !facts.swapped.is_empty();
     for (name, run) in prepared
         .rules
         .names()
@@ -108,7 +75,139 @@ fn describe(
     (lines, wrong)
 }
 
-fn sorted(mut names: Vec<&str>) -> String {
-    names.sort_unstable();
-    names.join(", ")
+/// What an operator should know of an upstream before he relies on a policy in front of it.
+fn about(facts: &Facts) -> Vec<String> {
+    let mut lines = vec![format!(
+        "Redis {} ({}, {})",
+        facts.version, facts.mode, facts.role
+    )];
+    if facts.commands.is_none() {
+        lines.push(
+            "COMMAND can't be asked (it came with 2.8.13, or is renamed there): its commands are \
+             unknown, nothing is learned, and substitutes are refused"
+                .to_owned(),
+        );
+    }
+    for Swapped { name, runs } in &facts.swapped {
+        lines.push(format!(
+            "runs '{runs}' for '{name}' (its rename-command): what is judged is not what runs, so \
+             it isn't served. Rename '{runs}' to a name that no command has"
+        ));
+    }
+    if !facts.renamed.is_empty() {
+        lines.push(format!(
+            "has renamed (rename-command); nobody can call them through respgate: {}",
+            facts.renamed.join(", ")
+        ));
+    }
+    if !facts.missing.is_empty() {
+        lines.push(format!(
+            "lacks, though its version should have them (disabled there, or not built in): {}",
+            facts.missing.join(", ")
+        ));
+    }
+    lines.extend(facts.learned.commands.iter().map(learned));
+    for Skipped { name, reason } in &facts.learned.skipped {
+        lines.push(format!("has '{name}', which is refused: {reason}"));
+    }
+    lines.extend(script_warning(facts.version));
+    lines
+}
+
+/// One learned command, and what is odd about it.
+fn learned(command: &Command) -> String {
+    let mut line = format!("learned {}: {}", command.name, command.keys);
+    if command.channels == Channels::Unknown {
+        line.push_str("; channels unknown: not supported");
+    }
+    if command.categories.iter().next().is_none() {
+        line.push_str("; in no category: only its name and @all cover it");
+    }
+    line
+}
+
+/// Up to 4.0.14 scripts may run what later versions refuse them.
+fn script_warning(version: Version) -> Option<String> {
+    (version < Version::new(5, 0, 0)).then(|| {
+        "CONFIG, BGSAVE and SHUTDOWN can be called from Lua scripts there: whoever may run scripts \
+         that you don't know holds them, whatever his rules say. Pin the scripts with script=sha1:…, \
+         and give nobody script=any"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Access, Categories, Category, Flags, Keys, Learned, SkipReason};
+
+    #[test]
+    fn scripts_are_warned_of_up_to_4() {
+        let about = |version: &str| {
+            let info = format!("redis_version:{version}\r\n");
+            about(&Facts::read(info.as_bytes()).unwrap()).join("\n")
+        };
+        for version in ["2.8.24", "3.2.13", "4.0.14"] {
+            let text = about(version);
+            assert!(text.contains("CONFIG, BGSAVE and SHUTDOWN"), "{text}");
+            assert!(text.contains("script=sha1:") && text.contains("script=any"));
+        }
+        for version in ["5.0.0", "5.0.6", "7.0.15"] {
+            assert!(!about(version).contains("SHUTDOWN"), "{version}");
+        }
+    }
+
+    #[test]
+    fn everything_that_differs_from_the_table_is_told() {
+        let command = |name: &'static str, keys, categories: &[Category], channels| {
+            let categories = Categories::of(categories);
+            Command::new(name, -1, Flags::default(), categories, keys, channels)
+        };
+        let one = Keys::range(1, 1, 1, Access::READ);
+        let facts = Facts {
+            version: Version::new(7, 0, 15),
+            mode: "standalone".to_owned(),
+            role: "master".to_owned(),
+            commands: Some(["get".into()].into()),
+            renamed: vec!["config".into()],
+            missing: vec!["debug".into(), "keys".into()],
+            swapped: vec![Swapped {
+                name: "set".into(),
+                runs: "flushall".into(),
+            }],
+            learned: Learned {
+                commands: vec![
+                    command("ft.search", one, &[Category::Read], Channels::None),
+                    command("x.new", Keys::Unknown, &[Category::Read], Channels::Unknown),
+                    command("x.old", Keys::None, &[], Channels::None),
+                ],
+                skipped: vec![Skipped {
+                    name: "a b".to_owned(),
+                    reason: SkipReason::Malformed,
+                }],
+            },
+            ..Facts::default()
+        };
+        assert_eq!(
+            about(&facts),
+            [
+                "Redis 7.0.15 (standalone, master)",
+                "runs 'flushall' for 'set' (its rename-command): what is judged is not what runs, so it \
+                 isn't served. Rename 'flushall' to a name that no command has",
+                "has renamed (rename-command); nobody can call them through respgate: config",
+                "lacks, though its version should have them (disabled there, or not built in): debug, \
+                 keys",
+                "learned ft.search: keys 1..1",
+                "learned x.new: keys unknown: refused to users without all keys; channels unknown: not \
+                 supported",
+                "learned x.old: no keys; in no category: only its name and @all cover it",
+                "has 'a b', which is refused: the server describes it as no Redis does",
+            ]
+        );
+        let silent = Facts {
+            commands: None,
+            ..Facts::default()
+        };
+        assert!(about(&silent)[1].starts_with("COMMAND can't be asked"));
+    }
 }

@@ -130,6 +130,13 @@ impl Categories {
     }
 }
 
+impl FromIterator<Category> for Categories {
+    fn from_iter<T: IntoIterator<Item = Category>>(items: T) -> Self {
+        let bits = items.into_iter().map(|item| 1 << item as u32);
+        Self(bits.fold(0, |all, bit: u32| all | bit))
+    }
+}
+
 impl fmt::Debug for Categories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()

@@ -139,6 +139,13 @@ impl Flags {
     }
 }
 
+impl FromIterator<Flag> for Flags {
+    fn from_iter<T: IntoIterator<Item = Flag>>(items: T) -> Self {
+        let bits = items.into_iter().map(|item| 1 << item as u32);
+        Self(bits.fold(0, |all, bit: u32| all | bit))
+    }
+}
+
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()

@@ -1,5 +1,7 @@
 //! Commands that the rules about commands alone don't open.
 
+use super::category::{Categories, Category};
+
 /// What a command asks for besides.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Gate {
@@ -34,7 +36,7 @@ impl Gate {
     /// - CONFIG SET of where and what is written, see `policy`; CONFIG REWRITE writes it down.
     /// - SHUTDOWN ends it.
     /// - CLUSTER RESET, MEET, FAILOVER, REPLICATE give the data to other nodes.
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str, categories: Categories) -> Self {
         match name {
             "module|load" | "module|loadex" | "module|unload" | "replicaof" | "slaveof"
             | "failover" | "migrate" | "restore" | "restore-asking" | "debug"
@@ -45,6 +47,16 @@ impl Gate {
             "evalsha" | "evalsha_ro" => Self::ScriptHash,
             "script|load" => Self::ScriptLoad,
             "fcall" | "fcall_ro" | "function|load" | "function|restore" => Self::Code,
+            // RedisGears, which puts them into no category.
+            "tfcall" | "tfcallasync" | "tfunction|load" | "rg.pyexecute" | "rg.jexecute"
+            | "rg.trigger" => Self::Code,
+            // These run nothing.
+            "script" | "script|exists" | "script|flush" | "script|kill" | "script|debug"
+            | "script|help" | "function" | "function|list" | "function|dump" | "function|stats"
+            | "function|delete" | "function|flush" | "function|kill" | "function|help" => {
+                Self::None
+            }
+            _ if categories.contains(Category::Scripting) => Self::Code,
             _ => Self::None,
         }
     }

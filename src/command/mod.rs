@@ -9,6 +9,8 @@
 //! - `keys`: [`touches`] visits the keys and channels of a request; `walk` follows key specs,
 //!   `options` holds the hand-written parsers of those commands whose keys depend on their options.
 //! - `databases`: which databases a request reaches; `gate`: what a command asks for besides a rule.
+//! - `learn`: commands that the table lacks, from what a server says of them; `merge`: from what
+//!   several say.
 //! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
 //! - `category`, `flags`: the closed sets that Redis sorts its commands into.
 //! - `record`, `generated`: the static data. `generate.py NEWEST OLDER… > generated.rs` writes it from
@@ -20,6 +22,8 @@ mod flags;
 mod gate;
 mod generated;
 mod keys;
+mod learn;
+mod merge;
 mod name;
 mod record;
 mod table;
@@ -33,5 +37,7 @@ pub use gate::Gate;
 pub use keys::{
     Access, Begin, Channels, Find, KeySpec, Keys, Need, Parser, Touch, Unreadable, touches,
 };
+pub use learn::{Learned, SkipReason, Skipped, learn};
+pub use merge::merge;
 pub use name::{MAX_NAME_LEN, NameError, NameIndex};
 pub use table::{Command, CommandId, MAX_COMMANDS, Resolved, Table, TableError};

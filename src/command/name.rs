@@ -246,7 +246,7 @@ impl Words {
 
 /// Whether Redis could know a command by this name, whatever its C code makes of it: a NUL byte
 /// would cut the name short for some comparisons (all versions to 8.2) and not for others.
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     (1..=MAX_NAME_LEN).contains(&name.len())
         && name
             .iter()

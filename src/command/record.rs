@@ -51,6 +51,28 @@ pub(super) enum KeyFlag {
     VariableFlags,
 }
 
+// === impl KeyFlag ===
+
+impl KeyFlag {
+    /// By the word that `COMMAND` of Redis 7 and later uses.
+    pub(super) fn parse(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"RO" => Self::Ro,
+            b"RW" => Self::Rw,
+            b"OW" => Self::Ow,
+            b"RM" => Self::Rm,
+            b"access" => Self::Access,
+            b"update" => Self::Update,
+            b"insert" => Self::Insert,
+            b"delete" => Self::Delete,
+            b"not_key" => Self::NotKey,
+            b"incomplete" => Self::Incomplete,
+            b"variable_flags" => Self::VariableFlags,
+            _ => return None,
+        })
+    }
+}
+
 // The functions make a line of the generated file readable in a diff.
 
 pub(super) const fn index(at: u16, find: Find, flags: &'static [KeyFlag]) -> Spec {

@@ -25,7 +25,7 @@ pub const MAX_COMMANDS: usize = 1024;
 pub struct CommandId(u16);
 
 /// What is known of one command or subcommand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Command {
     /// In full and lower case: `get`, `config|set`.
     pub name: Cow<'static, str>,
@@ -47,6 +47,8 @@ pub struct Command {
     pub need: Need,
     /// The version that introduced it; empty where no server says so.
     pub since: &'static str,
+    /// Whether a server told it, and nobody else: its channels and replies are anybody's guess.
+    pub learned: bool,
     /// The container of a subcommand. Set by the table.
     pub parent: Option<CommandId>,
     /// Whether it has subcommands. Set by the table.
@@ -121,11 +123,12 @@ impl Command {
             databases: Databases::default(),
             gate: Gate::default(),
             since: "",
+            learned: false,
             parent: None,
             container: false,
         };
         command.databases = Databases::of(&command);
-        command.gate = Gate::of(&command.name);
+        command.gate = Gate::of(&command.name, categories);
         command
     }
 
@@ -171,15 +174,32 @@ impl Command {
 impl Table {
     /// Every command of Redis' own, from 5.0 to 8.2.
     pub fn builtin() -> Self {
-        let mut table = Self {
-            commands: Vec::new(),
-            names: NameIndex::default(),
-            subcommands: Vec::new(),
-        };
+        let mut table = Self::empty();
         table
             .extend(RECORDS.iter().map(Command::of))
             .expect("the generated data is constant, and a test builds this table from it");
         table
+    }
+
+    fn empty() -> Self {
+        Self {
+            commands: Vec::new(),
+            names: NameIndex::default(),
+            subcommands: Vec::new(),
+        }
+    }
+
+    /// This table with what servers teach now in place of all that they taught before. The ids of
+    /// learned commands then mean others; built-in and declared ones, which come first, keep theirs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::extend`].
+    pub fn taught(&self, learned: impl IntoIterator<Item = Command>) -> Result<Self, TableError> {
+        let mut table = Self::empty();
+        let own = self.commands.iter().filter(|command| !command.learned);
+        table.extend(own.cloned().chain(learned))?;
+        Ok(table)
     }
 
     /// Adds commands: what the server behind knows beyond the table, and what the configuration

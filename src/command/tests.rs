@@ -324,6 +324,36 @@ fn commands_can_be_added() {
     assert_eq!((table.len(), table.find(b"other")), (before + 4, None));
 }
 
+#[test]
+fn what_is_taught_replaces_what_was_taught_before() {
+    let new = |name: &str, learned| Command {
+        learned,
+        ..Command::new(
+            name.to_owned(),
+            -1,
+            Flags::default(),
+            Categories::default(),
+            Keys::None,
+            Channels::None,
+        )
+    };
+    let mut table = Table::builtin();
+    table.extend([new("declared", false)]).unwrap();
+    let (declared, before) = (table.find(b"declared"), table.len());
+    let first = table
+        .taught([new("old", true), new("config|old", true), new("both", true)])
+        .unwrap();
+    let second = first
+        .taught([new("box", true), new("box|in", true), new("both", true)])
+        .unwrap();
+    assert_eq!((first.len(), second.len()), (before + 3, before + 3));
+    assert_eq!(second.find(b"declared"), declared);
+    assert!(second.find(b"old").is_none() && second.find_full("config|old").is_none());
+    assert!(second.find(b"both").is_some() && second.find_full("box|in").is_some());
+    assert_eq!(second.taught([]).unwrap().len(), before);
+    assert!(table.taught([new("get", true)]).is_err());
+}
+
 /// A small generator of reproducible numbers (xorshift).
 pub(super) struct Random(pub(super) u64);
 

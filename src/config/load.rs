@@ -75,7 +75,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let (upstreams, upstream_names) = upstream::read(&mut root);
     let (listeners, seen) = listener::read(&mut root, &upstream_names);
     let identities = identity::read(&mut root, &seen);
-    let acl_files = settings::policy(&mut root);
+    let (acl_files, extra_commands) = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
     let config = Config {
         path: path.to_owned(),
@@ -83,6 +83,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         upstreams,
         identities,
         acl_files,
+        extra_commands,
         rename: rewrite.rename,
         substitute: rewrite.substitute,
         limits: settings::limits(&mut root),

@@ -1,12 +1,15 @@
 //! The operator's TOML file, read once into checked values.
 //!
 //! Only this module names the `config` crate. Knows what may be written in the file; opens no
-//! socket, parses no certificate and no ACL file, and doesn't know which commands there are.
+//! socket, parses no certificate and no ACL file, and doesn't know which commands there are, only what
+//! can be said of one.
 //!
 //! - [`load()`] reads the file (`raw`), lays the environment over it (`environment`) and validates
 //!   section by section, collecting every problem on the way.
+//! - `commands`: what `policy.extra_commands` declares.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
+mod commands;
 mod environment;
 mod identity;
 mod listener;

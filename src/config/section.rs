@@ -154,6 +154,19 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// An integer that may be negative, of 16 bits.
+    pub(super) fn signed(&mut self, key: &'static str) -> Option<i16> {
+        let entry = self.take(key)?;
+        let value = match &entry.raw {
+            Raw::Integer(value) => i16::try_from(*value).ok(),
+            _ => None,
+        };
+        if value.is_none() {
+            entry.problem("must be an integer from -32768 to 32767");
+        }
+        value
+    }
+
     /// A duration, not zero.
     pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
         let Some((entry, duration)) = self.any_duration(key) else {

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::command::Command;
+
+use super::commands;
 use super::parse;
-use super::raw::{Raw, Table};
 use super::section::{Entry, Section};
 use super::types::{Audit, AuditDecisions, Limits, Log, LogLevel};
 
@@ -20,8 +22,8 @@ pub(super) struct Rewrite {
     pub(super) substitute: Vec<(String, String)>,
 }
 
-/// The ACL files, in the file's order.
-pub(super) fn policy(root: &mut Section<'_>) -> Vec<PathBuf> {
+/// The ACL files, in the file's order, and the commands that are declared beside the table.
+pub(super) fn policy(root: &mut Section<'_>) -> (Vec<PathBuf>, Vec<Command>) {
     let mut section = root.table("policy");
     let base = section.report.base();
     let entries = section.required_list(
@@ -38,13 +40,9 @@ pub(super) fn policy(root: &mut Section<'_>) -> Vec<PathBuf> {
     if let Some((entry, true)) = section.choice("mode", &[("enforce", false), ("shadow", true)]) {
         entry.not_built("judge, count and log, and forward all the same");
     }
-    section.not_built(
-        "extra_commands",
-        Some(Raw::Table(Table::new())),
-        "rules for commands that the table doesn't know",
-    );
+    let extra_commands = commands::extra(section.table("extra_commands"));
     section.finish();
-    files
+    (files, extra_commands)
 }
 
 /// Reads `[rewrite]`. Whether such commands exist is for the `rewrite` module to say.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::command::Command;
 use crate::identity::Rule;
 
 /// Everything the file says, checked. See the README for each key.
@@ -24,6 +25,8 @@ pub struct Config {
     pub identities: Vec<Rule>,
     /// Files and directories, absolute or relative to the working directory, in the file's order.
     pub acl_files: Vec<PathBuf>,
+    /// Commands that the table lacks, containers before their subcommands.
+    pub extra_commands: Vec<Command>,
     /// Client name (folded to lower case) → the name that the upstream knows it by; "" hides it.
     pub rename: Vec<(String, String)>,
     /// Command (folded to lower case) → what is sent in its place, as written.

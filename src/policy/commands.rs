@@ -68,10 +68,11 @@ impl Commands {
     pub(super) fn recompile(&mut self, table: &Table) {
         let old = std::mem::take(self);
         self.apply(&CommandRule::All(old.future), table);
-        for rule in &old.rules {
-            // What was a rule once still is: tables only grow.
-            if let Ok(rule) = CommandRule::parse(&rule.to_bytes(), table) {
-                self.apply(&rule, table);
+        for written in old.rules {
+            match CommandRule::parse(&written.to_bytes(), table) {
+                Ok(rule) => self.apply(&rule, table),
+                // About a command that is no more: kept for when it comes back.
+                Err(_) => self.rules.push(written),
             }
         }
     }
@@ -127,6 +128,12 @@ impl Commands {
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .next()
             .or_else(|| self.future.then(|| base.to_owned()))
+    }
+
+    /// The commands that rules allow by their names.
+    pub(super) fn named(&self, table: &Table) -> impl Iterator<Item = CommandId> {
+        let allowing = self.rules.iter().filter(|rule| rule.allow);
+        allowing.filter_map(|rule| table.find_full(std::str::from_utf8(&rule.text).ok()?))
     }
 
     /// The rules as Redis prints them: `-@all +get`.

@@ -59,8 +59,9 @@ pub fn explain(
                 )
             }
             DenyReason::Lethal { index } => {
+                let name = &table.command(id).name;
                 let missing = Some(index).filter(|index| *index > 0);
-                (None, "no lethal= rule for it", missing)
+                (Some(format!("no lethal={name}")), "", missing)
             }
             DenyReason::Script => (None, "no script= rule for it", None),
             DenyReason::Command => (command_rule(root), "no rule allows it", None),

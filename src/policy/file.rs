@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::command::Table;
+use crate::command::{Gate, Table};
 
 use super::roles::Roles;
 use super::rule::{ScriptFiles, no_files};
@@ -189,6 +189,13 @@ fn compile_user(
 /// What a file can say legally and hardly mean.
 fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
     let mut doubts = Vec::new();
+    let mut named = user
+        .selectors()
+        .iter()
+        .flat_map(|one| one.named_commands(table));
+    if named.any(|id| table.command(id).gate == Gate::Lethal && !user.lethal().allows(id, table)) {
+        doubts.push("a rule names a lethal command, which needs 'lethal=' with its name besides");
+    }
     let root = &user.selectors()[0];
     let allows = |names: &[&str]| {
         let mut ids = names.iter().filter_map(|name| table.find_full(name));
@@ -198,6 +205,13 @@ fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
         doubts.push(
             "may publish or subscribe and has no channel: Redis 6.2 gave new users '&*', here it \
              must be spelled out",
+        );
+    }
+    if allows(&["eval", "evalsha", "fcall"]) && user.scripts().is_empty() && !user.is_unrestricted()
+    {
+        doubts.push(
+            "may run EVAL or FCALL by its rules and less than '+@all ~* &*' else: its scripts are \
+             refused unless 'script=' names them",
         );
     }
     if user.is_enabled() && user.is_nopass() {

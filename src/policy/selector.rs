@@ -142,6 +142,11 @@ impl Selector {
             && self.commands.allow_all(table)
     }
 
+    /// The commands that rules allow by their names.
+    pub(super) fn named_commands(&self, table: &Table) -> impl Iterator<Item = CommandId> {
+        self.commands.named(table)
+    }
+
     /// The last rule that speaks of a command: the one that decided. `None`: no rule does.
     pub fn command_rule(&self, id: CommandId, table: &Table) -> Option<String> {
         self.commands.deciding_rule(id, table)

@@ -304,8 +304,15 @@ fn passwords_open_only_their_user() {
 #[test]
 fn files_that_rely_on_redis_6_channels_are_told_so() {
     let (_, warnings) = parse("user a on >x +@all ~*\nuser b on >x +@all ~* &*\n").unwrap();
+    let told = |word: &str| {
+        let about = warnings.iter().filter(|one| one.reason.contains(word));
+        about.map(|one| one.text.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("no channel"), ["a"]);
+    assert_eq!(told("script="), ["a"], "less than a script may");
+    let (_, warnings) = parse("user a on >x +debug\nuser b on >x +debug lethal=debug\n").unwrap();
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].reason.contains("no channel"));
+    assert!(warnings[0].reason.contains("lethal="));
 }
 
 #[test]

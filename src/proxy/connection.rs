@@ -51,6 +51,7 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
     let mut peer = Peer {
         listener: listening.settings.name.clone(),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
+        source,
         certificate: None,
     };
     let stream = match into_stream(socket) {
@@ -136,7 +137,7 @@ async fn hold(
 ) -> End {
     let upstream = &service.upstreams[listening.settings.upstream];
     let host = SessionHost {
-        audit: &service.audit,
+        service,
         peer,
         session: id,
     };

@@ -1,16 +1,17 @@
 //! The control connection: what an upstream is, and whether it is there.
 //!
-//! Asks INFO and COMMAND at start and after every reconnect (a restarted server is another one),
-//! then PING. Until it has answered, clients are closed after the handshake.
+//! Asks INFO, COMMAND and COMMAND INFO at start and after every reconnect (a restarted server is
+//! another one), then PING. Until it has answered, clients are closed after the handshake.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::command::Table;
 use crate::config;
 use crate::resp::Reply;
-use crate::session::Facts;
+use crate::session::{Facts, Swapped};
 
 use super::service::{Service, Upstream};
 use super::upstream::{Dialogue, UpstreamError, open, within};
@@ -62,11 +63,19 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
 
 /// One control connection, from connect to its end; and whether it was ever ready.
 async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError) {
-    let (mut dialogue, facts) = match introduce(&upstream.settings).await {
+    let rules = service.keeper.snapshot();
+    let introduced = introduce(&upstream.settings, rules.table()).await;
+    let (mut dialogue, facts) = match introduced {
         Ok(introduced) => introduced,
         Err(error) => return (false, error),
     };
     let name = &*upstream.settings.name;
+    if let Some(Swapped { name, runs }) = facts.swapped.first() {
+        // Redis would not run what was judged. It may have been in order before a restart.
+        upstream.facts.store(None);
+        let text = format!("it runs '{runs}' for '{name}' (its rename-command): not served");
+        return (false, UpstreamError::Answer(text));
+    }
     tracing::info!(
         upstream = name,
         version = %facts.version,
@@ -76,12 +85,38 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
         "the upstream is ready"
     );
     warn_of_gaps(service, name, &facts);
+    learn(service, name, &facts);
     upstream.facts.store(Some(Arc::new(facts)));
     loop {
         sleep(PING_EVERY).await;
         if let Err(error) = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await {
             return (true, error);
         }
+    }
+}
+
+/// Learns what the upstream has and the table lacks. Where that fails, it is refused as unknown.
+fn learn(service: &Service, upstream: &str, facts: &Facts) {
+    let commands = &facts.learned.commands;
+    match service.keeper.learn(commands) {
+        Ok(true) => {
+            let commands = commands.len();
+            tracing::info!(upstream, commands, "learned what the table lacks");
+        }
+        Ok(false) => {}
+        Err(error) => tracing::error!(
+            upstream,
+            %error,
+            "what the upstream has besides can't be learned: it is refused"
+        ),
+    }
+    for skipped in &facts.learned.skipped {
+        tracing::warn!(
+            upstream,
+            command = skipped.name,
+            reason = %skipped.reason,
+            "the upstream has a command that can't be learned: it is refused"
+        );
     }
 }
 
@@ -100,30 +135,53 @@ fn warn_of_gaps(service: &Service, upstream: &str, facts: &Facts) {
     }
 }
 
-/// Connects, logs in, and asks what the upstream is.
-async fn introduce(settings: &config::Upstream) -> Result<(Dialogue, Facts), UpstreamError> {
+/// Connects, logs in, and asks what the upstream is and has.
+async fn introduce(
+    settings: &config::Upstream,
+    table: &Table,
+) -> Result<(Dialogue, Facts), UpstreamError> {
     let mut dialogue = open(settings).await?;
     let facts = within(ANSWER_WITHIN, async {
         // All sections in one answer: role and version come from different ones.
         let info = dialogue.ask(&["INFO"]).await?;
-        let command = dialogue.ask(&["COMMAND"]).await?;
         let told = match &info {
-            Reply::Bulk(info) => Facts::read(info, &command),
+            Reply::Bulk(info) => Facts::read(info),
             Reply::Error(error) => return Err(UpstreamError::Answer(format!("{error} (INFO)"))),
             _ => None,
         };
-        told.ok_or_else(|| UpstreamError::Answer("INFO tells no version".to_owned()))
+        let no_version = || UpstreamError::Answer("INFO tells no version".to_owned());
+        let mut facts = told.ok_or_else(no_version)?;
+        let listed = dialogue.ask(&["COMMAND"]).await?;
+        let names = facts.take_commands(&listed, table);
+        if !names.is_empty() {
+            let mut request = vec!["COMMAND", "INFO"];
+            request.extend(names.iter().map(String::as_str));
+            let found = dialogue.ask(&request).await?;
+            facts.take_names(&names, &found, &listed, table);
+        }
+        Ok(facts)
     })
     .await?;
     Ok((dialogue, facts))
+}
+
+/// Asks an upstream what it is, and what it has that `table` lacks.
+///
+/// # Errors
+/// It can't be reached or refuses us.
+pub async fn ask(settings: &config::Upstream, table: &Table) -> Result<Facts, UpstreamError> {
+    Ok(introduce(settings, table).await?.1)
 }
 
 /// Asks an upstream what `check --upstream` reports.
 ///
 /// # Errors
 /// It can't be reached or refuses us.
-pub async fn inspect(settings: &config::Upstream) -> Result<Inspection, UpstreamError> {
-    let (_, facts) = introduce(settings).await?;
+pub async fn inspect(
+    settings: &config::Upstream,
+    table: &Table,
+) -> Result<Inspection, UpstreamError> {
+    let facts = ask(settings, table).await?;
     let mut anonymous = settings.clone();
     anonymous.password = None;
     anonymous.username = None;

@@ -1,10 +1,16 @@
 //! What a session asks of the proxy. Its refusals go into the audit and the log: who, what, which
 //! rule. Never a password, never a value.
 
+use std::net::IpAddr;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
+
 use crate::identity::Certificate;
 use crate::policy::{Whereabouts, explain};
-use crate::session::{Host, Refusal, Refused, Revoked, Severity};
+use crate::session::{Host, Refusal, Refused, Revoked, Severity, Throttle};
 use crate::telemetry::{Audit, Event};
+
+use super::service::Service;
 
 /// One connection, as the audit names it.
 #[derive(Debug)]
@@ -12,13 +18,15 @@ pub(super) struct Peer {
     pub(super) listener: String,
     /// Address and port, or `unix`.
     pub(super) address: String,
+    /// The address that rules and limits mean; `None`: a unix socket.
+    pub(super) source: Option<IpAddr>,
     pub(super) certificate: Option<Certificate>,
 }
 
 /// The proxy, as one session sees it.
 #[derive(Debug)]
 pub(super) struct SessionHost<'a> {
-    pub(super) audit: &'a Audit,
+    pub(super) service: &'a Service,
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
 }
@@ -75,9 +83,9 @@ impl SessionHost<'_> {
             peer = self.peer.address,
             user,
             reason,
-            "session closed"
+            "the session of a user who is gone or off is closed"
         );
-        self.audit.write(&Event {
+        self.service.audit.write(&Event {
             event: "session_closed",
             session: Some(self.session),
             listener: &self.peer.listener,
@@ -87,6 +95,12 @@ impl SessionHost<'_> {
             reason,
             ..Event::default()
         });
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        // At worst one attempt was not counted.
+        let throttle = self.service.throttle.lock();
+        throttle.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +146,7 @@ impl Host for SessionHost<'_> {
                 "request refused"
             ),
         }
-        self.audit.write(&Event {
+        self.service.audit.write(&Event {
             event: "refused",
             session: Some(self.session),
             listener: &self.peer.listener,
@@ -146,6 +160,16 @@ impl Host for SessionHost<'_> {
             reason,
             ..Event::default()
         });
+    }
+
+    fn may_log_in(&mut self, user: &str) -> bool {
+        let source = self.peer.source;
+        self.throttle().may_log_in(source, user, Instant::now())
+    }
+
+    fn logged_in(&mut self, user: &str, ok: bool) {
+        let source = self.peer.source;
+        self.throttle().logged_in(source, user, ok, Instant::now());
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::command::Command;
 use crate::policy::Policy;
-use crate::session::Rules;
+use crate::session::{Rules, TeachError};
 
 use super::bell::Bell;
 
@@ -96,6 +97,21 @@ impl Keeper {
         writer.unsaved.extend(touched);
         self.put_in_force(rules.with_policy(policy), &writer);
         Ok(answer)
+    }
+
+    /// Learns what an upstream has besides what the table knows. Returns whether there was any.
+    ///
+    /// # Errors
+    /// It can't be learned; then nothing has changed.
+    pub(super) fn learn(&self, commands: &[Command]) -> Result<bool, TeachError> {
+        let writer = self.writer();
+        match self.rules().taught(commands)? {
+            Some(rules) => {
+                self.put_in_force(rules, &writer);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 
     /// Puts what `load` makes of the ACL files in the place of all users, run-time changes included.

@@ -7,6 +7,7 @@
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `upstream`: connecting, and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
+//! - `reload`: the ACL files read anew.
 //! - `host`: what a session asks of the proxy; its refusals go into the audit.
 
 mod acceptor;
@@ -16,11 +17,13 @@ mod control;
 mod host;
 mod keeper;
 mod relay;
+mod reload;
 mod service;
 mod upstream;
 mod worker;
 
-pub use control::{Inspection, inspect};
+pub use control::{Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
+pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, StartError};
 pub use upstream::UpstreamError;

@@ -1,15 +1,16 @@
 //! Moves bytes between a client, a session and its upstream: one hand-polled task, no channels, no
 //! locks, no clock unless something stalls.
 
+mod deadlines;
+
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::config;
 use crate::net::Stream;
@@ -18,6 +19,7 @@ use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 use super::connection::Downstream;
 use super::host::SessionHost;
 use super::service::Service;
+use deadlines::Deadlines;
 
 /// How a relay ends.
 #[derive(Debug)]
@@ -66,41 +68,12 @@ pub(super) struct Relay<'a> {
     waker: Waker,
 }
 
-/// The instants at which patience ends. Each is set when its wait begins.
-struct Deadlines {
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
-    /// Set while the client is nobody and is owed nothing.
-    login: Option<Instant>,
-    auth_timeout: Duration,
-    idle: Option<(Instant, Duration)>,
-    /// Something happened since the idle deadline was set.
-    active: bool,
-    stalled: Option<Instant>,
-    write_timeout: Duration,
-    closing: Option<Instant>,
-    /// When to look whether a client that isn't read is still there.
-    probe: Option<Instant>,
-}
-
 /// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
 /// keep both sides busy, and what a slow peer may make us hold.
 const MARK: usize = 256 * 1024;
 
 /// Read at once: a TLS record's worth.
 const READ: usize = 16 * 1024;
-
-/// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
-/// number.
-const HALF_CLOSED: Duration = Duration::from_secs(60);
-
-/// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
-/// hangs. One look at its socket in ten seconds is nothing.
-const PROBE: Duration = Duration::from_secs(10);
-
-/// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
-/// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
-const HALF_CLOSED_BLOCKED: Duration = Duration::from_secs(1);
 
 // === impl Relay ===
 
@@ -112,7 +85,6 @@ impl<'a> Relay<'a> {
         downstream: &'a mut Downstream,
         host: SessionHost<'a>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             service: Arc::clone(service),
             session,
@@ -127,18 +99,7 @@ impl<'a> Relay<'a> {
             upstream_deaf: false,
             unread: false,
             unflushed: false,
-            deadlines: Deadlines {
-                timer: Box::pin(sleep_until(now)),
-                armed: None,
-                login: None,
-                auth_timeout: settings.auth_timeout,
-                idle: settings.idle_timeout.map(|idle| (now + idle, idle)),
-                active: false,
-                stalled: None,
-                write_timeout: service.write_timeout,
-                closing: None,
-                probe: None,
-            },
+            deadlines: Deadlines::new(settings, service.write_timeout),
             waker: Waker::noop().clone(),
         }
     }
@@ -164,18 +125,19 @@ impl<'a> Relay<'a> {
         }
         let draining = self.service.sessions.draining.load(Ordering::Relaxed);
         loop {
-            // What is read from here on is judged by these.
-            let rules = self.service.keeper.rules();
-            if !self.revoked
-                && self.session.generation() != rules.generation()
-                && let Err(revoked) = self.session.adopt(&rules, &mut self.up)
-            {
-                self.revoke(revoked);
-            }
             if self.revoked {
                 return self.poll_last_words(cx);
             }
-            let mut moved = match self.read_requests(cx, draining) {
+            let read = self.read_requests(cx, draining);
+            // Looked up behind the read: what was read after a change is never judged by the old.
+            let rules = self.service.keeper.rules();
+            if self.session.generation() != rules.generation()
+                && let Err(revoked) = self.session.adopt(&rules, &mut self.up)
+            {
+                self.revoke(revoked);
+                continue;
+            }
+            let mut moved = match read {
                 Ok(moved) => moved,
                 Err(end) => {
                     // What was read before is sent all the same, as far as the socket takes it.
@@ -333,71 +295,6 @@ impl<'a> Relay<'a> {
             return delivered.then_some(End::Done);
         }
         self.session.wants_upstream().then_some(End::WantsUpstream)
-    }
-
-    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.client_closed && self.deadlines.closing.is_none() {
-            self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
-        }
-        if self.session.is_authenticated() || !self.session.is_settled() {
-            // RESET may end a login: then the client has all of the time again.
-            self.deadlines.login = None;
-        } else if self.deadlines.login.is_none() {
-            self.deadlines.login = Some(Instant::now() + self.deadlines.auth_timeout);
-        }
-        if !self.unread || self.client_closed {
-            self.deadlines.probe = None;
-        } else if self.deadlines.probe.is_none() {
-            self.deadlines.probe = Some(Instant::now() + PROBE);
-        }
-        loop {
-            let login = self.deadlines.login;
-            let probe = self.deadlines.probe;
-            let blocked = self.client_closed && self.session.is_blocked();
-            let closing = self.deadlines.closing.map(|closing| {
-                if blocked {
-                    closing - HALF_CLOSED + HALF_CLOSED_BLOCKED
-                } else {
-                    closing
-                }
-            });
-            let idle = self.deadlines.idle.map(|(idle, _)| idle);
-            let next = [login, closing, self.deadlines.stalled, idle, probe]
-                .into_iter()
-                .flatten()
-                .min();
-            let Some(next) = next else {
-                return Poll::Pending;
-            };
-            if self.deadlines.armed != Some(next) {
-                self.deadlines.armed = Some(next);
-                self.deadlines.timer.as_mut().reset(next);
-            }
-            ready!(self.deadlines.timer.as_mut().poll(cx));
-            self.deadlines.armed = None;
-            if login == Some(next) {
-                return Poll::Ready(End::Timeout);
-            }
-            if closing == Some(next) || self.deadlines.stalled == Some(next) {
-                return Poll::Ready(End::Cut);
-            }
-            if probe == Some(next) {
-                if self.downstream.is_broken() {
-                    return Poll::Ready(End::Client);
-                }
-                self.deadlines.probe = Some(next + PROBE);
-                continue;
-            }
-            // One look a period costs less than a clock read a command; so an idle session is
-            // closed after one to two periods.
-            if !self.deadlines.active && self.session.is_settled() {
-                return Poll::Ready(End::Timeout);
-            }
-            self.deadlines.active = false;
-            if let Some((idle, period)) = &mut self.deadlines.idle {
-                *idle = next + *period;
-            }
-        }
     }
 }
 

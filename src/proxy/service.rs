@@ -1,8 +1,8 @@
 //! What all parts of the proxy share.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::config;
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
-use crate::session::{Facts, Rules};
+use crate::session::{Facts, Rules, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
@@ -20,6 +20,7 @@ use super::acceptor;
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
+use super::reload::PolicyFiles;
 use super::worker::Workers;
 
 /// The proxy, ready to run.
@@ -27,12 +28,17 @@ use super::worker::Workers;
 pub struct Service {
     pub(super) keeper: Keeper,
     pub(super) bell: Arc<Bell>,
+    pub(super) files: Box<dyn PolicyFiles>,
+    /// Held by the one reload at a time.
+    pub(super) reloading: Mutex<()>,
     pub(super) identities: Vec<identity::Rule>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
     pub(super) write_timeout: Duration,
     pub(super) sessions: Sessions,
+    /// Asked at AUTH alone.
+    pub(super) throttle: Mutex<Throttle>,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -114,9 +120,10 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 // === impl Service ===
 
 impl Service {
-    /// Puts the parts together. Nothing is opened yet.
+    /// Puts the parts together. Nothing is opened yet. `files` are what `rules` came from.
     pub fn new(
         rules: Rules,
+        files: Box<dyn PolicyFiles>,
         identities: Vec<identity::Rule>,
         listeners: Vec<ListenerParts>,
         upstreams: Vec<config::Upstream>,
@@ -152,11 +159,14 @@ impl Service {
         Arc::new(Self {
             keeper: Keeper::new(rules, Arc::clone(&bell)),
             bell,
+            files,
+            reloading: Mutex::new(()),
             identities,
             listeners,
             upstreams,
             audit,
             write_timeout,
+            throttle: Mutex::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

@@ -15,6 +15,9 @@ pub struct Names {
     entries: Vec<Entry>,
     /// Names that a rename took away.
     hidden: Vec<Box<str>>,
+    /// As configured, to compile them again.
+    rename: Vec<(String, String)>,
+    substitute: Vec<(String, String)>,
 }
 
 /// What one name stands for.
@@ -167,7 +170,17 @@ impl Names {
             hidden: hidden.collect(),
             index,
             entries,
+            rename: rename.to_vec(),
+            substitute: substitute.to_vec(),
         })
+    }
+
+    /// The same pairs over another table.
+    ///
+    /// # Errors
+    /// As [`Names::compile`]: a name may be taken there.
+    pub fn over(&self, table: &Table) -> Result<Self, Vec<RewriteError>> {
+        Self::compile(table, &self.rename, &self.substitute)
     }
 
     /// Whether a rename took this name away. The client is told that nobody knows it; the operator

@@ -63,13 +63,12 @@ impl<'a> Hello<'a> {
     }
 }
 
-/// Whether Redis' `string2ll` takes it: no leading zero, no `-0`.
+/// Whether Redis' `string2ll` takes it: no sign but `-`, no leading zero, no `-0`, 64 bits.
 fn is_integer(text: &[u8]) -> bool {
-    match text.strip_prefix(b"-").unwrap_or(text) {
-        [b'0'] => text.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
+    std::str::from_utf8(text).is_ok_and(|text| {
+        text.parse()
+            .is_ok_and(|number: i64| number.to_string() == text)
+    })
 }
 
 /// The answer: RESP2's flat array of seven pairs.

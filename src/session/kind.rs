@@ -1,6 +1,6 @@
 //! How a session treats each command, beyond asking policy.
 
-use crate::command::{CommandId, Flag, Table};
+use crate::command::{Command, CommandId, Flag, Table};
 
 use super::slots::Transaction;
 
@@ -30,7 +30,7 @@ pub(super) struct Kinds(Vec<Kind>);
 
 impl Kinds {
     pub(super) fn of(table: &Table) -> Self {
-        let kind = |name: &str, blocking: bool| match name {
+        let kind = |command: &Command| match &*command.name {
             "auth" => Kind::Auth,
             "hello" => Kind::Hello,
             "quit" => Kind::Quit,
@@ -42,19 +42,45 @@ impl Kinds {
             "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
             | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"
             | "script|debug" => Kind::Unsupported,
-            _ if blocking => Kind::Blocking,
+            // What a module publishes, subscribes to or pushes is known to nobody here.
+            _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
+            _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
             _ => Kind::Plain,
         };
-        Self(
-            table
-                .iter()
-                .map(|(_, command)| kind(&command.name, command.flags.contains(Flag::Blocking)))
-                .collect(),
-        )
+        Self(table.iter().map(|(_, command)| kind(command)).collect())
     }
 
     #[inline]
     pub(super) fn get(&self, id: CommandId) -> Kind {
         self.0[id.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::learn;
+    use crate::resp::Reply;
+
+    #[test]
+    fn a_learned_command_that_subscribes_is_not_supported() {
+        let entry = |name: &'static str, flag: &'static str| {
+            let mut items = vec![Reply::Bulk(name.into()), Reply::Integer(-1)];
+            items.push(Reply::Array(vec![Reply::Status(flag.into())]));
+            items.extend([0, 0, 0].map(Reply::Integer));
+            Reply::Array(items)
+        };
+        let mut table = Table::builtin();
+        let answer = Reply::Array(vec![
+            entry("x.listen", "pubsub"),
+            entry("x.wait", "blocking"),
+        ]);
+        table.extend(learn(&answer, &table).commands).unwrap();
+        let kinds = Kinds::of(&table);
+        let kind = |name: &str| kinds.get(table.find(name.as_bytes()).unwrap());
+        assert_eq!(kind("x.listen"), Kind::Unsupported);
+        assert_eq!(kind("x.wait"), Kind::Blocking);
+        // The table's own are known.
+        assert_eq!(kind("publish"), Kind::Plain);
     }
 }

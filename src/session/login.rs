@@ -69,14 +69,28 @@ impl Login {
     pub fn authenticate(&mut self, name: Option<&[u8]>, password: &[u8], policy: &Policy) -> bool {
         // A name that may not be chosen is looked up all the same, as one that nobody has: the time
         // taken doesn't tell the difference. The empty name is no user's.
-        let name = self.choose(name).unwrap_or_default();
+        let name = self.meant(name);
+        // Where a password is the only proof, 'nopass' would be none. A file that says so is refused;
+        // this is for a user that was made at run time.
+        let proves = |user: &User| self.identity.auth != AuthKind::Password || !user.is_nopass();
         match policy.authenticate(&name, password) {
-            Some(user) => {
+            Some(user) if proves(user) => {
                 self.user = Some(Arc::clone(user));
                 true
             }
-            None => false,
+            _ => false,
         }
+    }
+
+    /// Whether a password alone is for the user `default`, and that one needs none.
+    pub(super) fn means_open_default(&self, policy: &Policy) -> bool {
+        let user = policy.user(DEFAULT).filter(|user| user.is_nopass());
+        user.is_some() && self.meant(None) == DEFAULT
+    }
+
+    /// Whom AUTH means by this name; empty: somebody whom this client can't be.
+    pub(super) fn meant(&self, name: Option<&[u8]>) -> String {
+        self.choose(name).unwrap_or_default()
     }
 
     /// Looks the user up anew, by its name. Returns whether it is another value than before.
@@ -226,6 +240,23 @@ mod tests {
         assert_eq!(name(&login), Some("default"));
         assert!(login.authenticate(Some(b"ops"), b"ops-pw", &policy()));
         assert_eq!(name(&login), Some("ops"));
+    }
+
+    #[test]
+    fn a_user_without_password_is_nobody_to_who_must_show_one() {
+        let policy = policy();
+        let table = Table::builtin();
+        let policy = policy.with_user(b"open", &[b"on", b"nopass"], &table);
+        let policy = policy.unwrap();
+        let mut by_password = login(Who::Chosen, AuthKind::Password);
+        assert!(!by_password.authenticate(Some(b"open"), b"x", &policy));
+        let identity = Identity {
+            rule: 0,
+            who: Who::Fixed("open".into()),
+            auth: AuthKind::Certificate,
+        };
+        let mut by_certificate = Login::new(identity, &policy).unwrap();
+        assert!(by_certificate.authenticate(None, b"x", &policy));
     }
 
     #[test]

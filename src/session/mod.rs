@@ -8,7 +8,7 @@
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
-//! - `login`, `hello`: who the client is.
+//! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
@@ -28,16 +28,18 @@ mod requests;
 mod rules;
 mod slots;
 mod state;
+mod throttle;
 
 pub use explain::{Foresight, foresee};
-pub use facts::{Facts, Version};
+pub use facts::{Facts, Swapped, Version};
 pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
 pub use requests::{Host, Refused};
-pub use rules::Rules;
+pub use rules::{Rules, TeachError};
 pub use state::Session;
+pub use throttle::Throttle;
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@ pub enum Refusal {
     NotAuthenticated,
     /// AUTH or HELLO with a wrong password, or as somebody whom this client can't be.
     LoginFailed,
+    /// AUTH or HELLO after too many failures; the password was not looked at.
+    LoginThrottled,
     /// HELLO by a client that must log in, without AUTH.
     HelloNotAuthenticated,
     /// Wrong number of arguments for a command that the proxy answers itself.
@@ -41,6 +43,8 @@ pub enum Refusal {
     HelloName,
     /// AUTH with more arguments than it has.
     OwnSyntax,
+    /// AUTH with a password alone, where any would do: Redis takes that for a misconfiguration.
+    NoPassword,
     /// A command whose replies respgate can't follow yet.
     NotBuilt,
     /// HELLO 3: replies of another protocol.
@@ -102,7 +106,9 @@ impl Refusal {
             Self::UnknownSubcommand => "unknown_subcommand",
             Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
             Self::LoginFailed => "auth",
+            Self::LoginThrottled => "auth_throttled",
             Self::OwnArity | Self::OwnSyntax => "arity",
+            Self::NoPassword => "auth",
             Self::HelloVersion
             | Self::HelloNoProto
             | Self::HelloOption { .. }
@@ -119,7 +125,8 @@ impl Refusal {
     /// How loud it is in the log.
     pub fn severity(self) -> Severity {
         match self {
-            Self::LoginFailed | Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
+            Self::LoginFailed | Self::LoginThrottled => Severity::Info,
+            Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
             _ => Severity::Debug,
         }
     }
@@ -186,15 +193,28 @@ impl Refusal {
             Self::UnknownSubcommand => unknown_subcommand(args, command, facts.version, out),
             Self::NotAuthenticated => line(&["-NOAUTH Authentication required."]),
             Self::LoginFailed => line(&[login_failed(args, facts.version)]),
+            Self::LoginThrottled => line(&[
+                "-ERR respgate: too many failed logins from this address or as this user, try \
+                 again later",
+            ]),
             Self::HelloNotAuthenticated => line(&[
                 "-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
-                 HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
-                 and select the RESP protocol version at the same time",
+                 HELLO ",
+                if facts.version < Version::new(7, 2, 0) {
+                    ""
+                } else {
+                    "<proto> "
+                },
+                "AUTH <user> <pass> option can be used to authenticate the client and select the \
+                 RESP protocol version at the same time",
             ]),
-            Self::HelloVersion => {
+            // 6.0 doesn't tell the two apart.
+            Self::HelloVersion if !facts.has_hello() || facts.version >= Version::new(6, 2, 0) => {
                 line(&["-ERR Protocol version is not an integer or out of range"]);
             }
-            Self::HelloNoProto => line(&["-NOPROTO unsupported protocol version"]),
+            Self::HelloVersion | Self::HelloNoProto => {
+                line(&["-NOPROTO unsupported protocol version"])
+            }
             Self::HelloOption { index } => {
                 out.extend_from_slice(b"-ERR Syntax error in HELLO option '");
                 echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
@@ -203,7 +223,16 @@ impl Refusal {
             Self::HelloName => {
                 line(&["-ERR Client names cannot contain spaces, newlines or special characters."])
             }
-            Self::OwnSyntax => line(&["-ERR syntax error"]),
+            // Before there were user names, one argument was all that AUTH had.
+            Self::OwnSyntax if facts.has_hello() => line(&["-ERR syntax error"]),
+            Self::OwnSyntax => {
+                line(&["-ERR wrong number of arguments for '", command, "' command"])
+            }
+            Self::NoPassword if facts.has_hello() => line(&[
+                "-ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ]),
+            Self::NoPassword => line(&["-ERR Client sent AUTH, but no password is set"]),
             Self::NotBuilt => line(&["-ERR respgate: not supported yet: '", command, "'"]),
             Self::Resp3 => line(&["-ERR respgate: not supported yet: HELLO 3 (RESP3)"]),
             Self::InMulti => {

@@ -6,12 +6,11 @@ use bytes::BytesMut;
 
 use crate::resp::Args;
 
-use super::facts::Facts;
 use super::hello::{self, Hello, HelloError};
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::Refusal;
-use super::rules::Rules;
+use super::requests::{Host, Taking};
 
 /// What an answered command leads to.
 pub(super) enum Answered {
@@ -32,10 +31,10 @@ pub(super) fn answer_own(
     login: &mut Login,
     args: &Args<'_>,
     session: u64,
-    rules: &Rules,
-    facts: &Facts,
+    taking: &mut Taking<'_, impl Host>,
     reply: &mut BytesMut,
 ) -> Result<Answered, Refusal> {
+    let facts = taking.facts;
     match kind {
         Kind::Auth => {
             let (name, password) = match (args.len(), args.get(1), args.get(2)) {
@@ -44,9 +43,10 @@ pub(super) fn answer_own(
                 (0 | 1, ..) => return Err(Refusal::OwnArity),
                 _ => return Err(Refusal::OwnSyntax),
             };
-            if !login.authenticate(name, password, rules.policy()) {
-                return Err(Refusal::LoginFailed);
+            if name.is_none() && login.means_open_default(taking.rules.policy()) {
+                return Err(Refusal::NoPassword);
             }
+            log_in(login, name, password, taking)?;
             reply.extend_from_slice(b"+OK\r\n");
             Ok(Answered::LoggedIn { name: None })
         }
@@ -60,10 +60,8 @@ pub(super) fn answer_own(
                 HelloError::Option(index) => Refusal::HelloOption { index },
                 HelloError::Name => Refusal::HelloName,
             })?;
-            if let Some((user, password)) = hello.login
-                && !login.authenticate(Some(user), password, rules.policy())
-            {
-                return Err(Refusal::LoginFailed);
+            if let Some((user, password)) = hello.login {
+                log_in(login, Some(user), password, taking)?;
             }
             if login.user().is_none() {
                 return Err(Refusal::HelloNotAuthenticated);
@@ -79,5 +77,25 @@ pub(super) fn answer_own(
         }
         _ if args.len() == 1 => Ok(Answered::Reset),
         _ => Err(Refusal::OwnArity),
+    }
+}
+
+/// One attempt, if another is granted.
+fn log_in(
+    login: &mut Login,
+    name: Option<&[u8]>,
+    password: &[u8],
+    taking: &mut Taking<'_, impl Host>,
+) -> Result<(), Refusal> {
+    let user = login.meant(name);
+    if !taking.host.may_log_in(&user) {
+        return Err(Refusal::LoginThrottled);
+    }
+    let ok = login.authenticate(name, password, taking.rules.policy());
+    taking.host.logged_in(&user, ok);
+    if ok {
+        Ok(())
+    } else {
+        Err(Refusal::LoginFailed)
     }
 }

@@ -42,6 +42,13 @@ pub struct Refused<'a> {
 pub trait Host {
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
+
+    /// Whether another password for this user is looked at. The name is empty where the client
+    /// can't be whom it names.
+    fn may_log_in(&mut self, user: &str) -> bool;
+
+    /// One was, and it was right or not.
+    fn logged_in(&mut self, user: &str, ok: bool);
 }
 
 /// A request that is this long and not whole gets its verdict early, so that large values stream.
@@ -75,10 +82,10 @@ enum Action<'r> {
 }
 
 /// Everything outside the session that a request is taken with.
-struct Taking<'a, W> {
-    rules: &'a Rules,
-    facts: &'a Facts,
-    host: &'a mut W,
+pub(super) struct Taking<'a, H> {
+    pub(super) rules: &'a Rules,
+    pub(super) facts: &'a Facts,
+    pub(super) host: &'a mut H,
 }
 
 // === impl Session ===
@@ -388,15 +395,7 @@ fn prepare<'r>(
         Verdict::Own(_) if !args.is_whole() => Action::Wait,
         Verdict::Own(kind) => {
             scratch.clear();
-            match answer_own(
-                kind,
-                login,
-                args,
-                session,
-                taking.rules,
-                taking.facts,
-                scratch,
-            ) {
+            match answer_own(kind, login, args, session, taking, scratch) {
                 Ok(answered) => Action::Answered(answered),
                 Err(refusal) => {
                     refuse(scratch, login, refusal, judged.entry, args, taking);

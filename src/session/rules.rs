@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::command::Table;
+use crate::command::{Command, Table, TableError, merge};
 use crate::policy::Policy;
 use crate::resp::Limits;
-use crate::rewrite::Names;
+use crate::rewrite::{Names, RewriteError};
 
 use super::kind::Kinds;
 
@@ -25,6 +25,17 @@ struct Base {
     kinds: Kinds,
     limits: Limits,
     max_inspect: usize,
+}
+
+/// Why what an upstream has besides can't be learned.
+#[derive(Debug, thiserror::Error)]
+pub enum TeachError {
+    /// The table can't hold it.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The configuration has given one of the names to something else.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Names(Vec<RewriteError>),
 }
 
 // === impl Rules ===
@@ -62,6 +73,35 @@ impl Rules {
             policy,
             generation: self.generation + 1,
         }
+    }
+
+    /// The next generation, which knows what an upstream has besides. What was learned before stays:
+    /// a rule that takes a module's command away must hold when the module comes back. `None`: there
+    /// is nothing new.
+    ///
+    /// # Errors
+    /// It can't be known under these names, or there is no room for it.
+    pub fn taught(&self, commands: &[Command]) -> Result<Option<Self>, TeachError> {
+        let known = self.table().iter().map(|(_, command)| command);
+        let known = known.filter(|command| command.learned).cloned().collect();
+        let table = self.table().taught(merge([known, commands.to_vec()]))?;
+        if table.iter().eq(self.table().iter()) {
+            return Ok(None);
+        }
+        let names = self.names().over(&table).map_err(TeachError::Names)?;
+        let policy = self.policy.recompiled(&table);
+        let base = Base {
+            names,
+            kinds: Kinds::of(&table),
+            limits: self.base.limits,
+            max_inspect: self.base.max_inspect,
+            table,
+        };
+        Ok(Some(Self {
+            base: Arc::new(base),
+            policy,
+            generation: self.generation + 1,
+        }))
     }
 
     /// The command table.

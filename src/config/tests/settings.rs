@@ -85,10 +85,6 @@ fn policy_is_checked() {
             "acl_files = [\"a\"]\nmode = \"off\"",
             "policy.mode = \"off\": must be one of \"enforce\", \"shadow\"",
         ),
-        (
-            "acl_files = [\"a\"]\nextra_commands = { \"ft.search\" = { first_key = 1 } }",
-            "policy.extra_commands = \"{…}\": not built yet: rules for commands that the table doesn't know",
-        ),
     ] {
         bad(&policy(keys), problem);
     }

@@ -10,7 +10,15 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 /// The clients that [`Certs::shared`] holds a certificate for; the name is the certificate's CN.
-pub const CLIENTS: [&str; 4] = ["cart", "admin", "search", "nobody"];
+pub const CLIENTS: [&str; 7] = [
+    "cart",
+    "admin",
+    "search",
+    "nobody",
+    "app_readonly",
+    "app_writer",
+    "gateway",
+];
 
 /// A development CA and what it signed.
 pub struct Certs {

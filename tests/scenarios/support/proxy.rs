@@ -33,7 +33,7 @@ auth = "certificate"
 pub struct Proxy {
     child: Option<Child>,
     /// Where the configuration lies, until the proxy is gone.
-    _dir: TempDir,
+    dir: TempDir,
     port: u16,
     log: Arc<Mutex<Vec<String>>>,
     audit: Arc<Mutex<Vec<String>>>,
@@ -284,7 +284,7 @@ impl Builder {
         ];
         let mut proxy = Proxy {
             child: Some(child),
-            _dir: dir,
+            dir,
             port,
             log,
             audit,
@@ -453,8 +453,33 @@ impl Proxy {
     /// Sends SIGTERM.
     pub fn terminate(&mut self) {
         self.ended = true;
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("the proxy is gone");
+        kill_process(pid, signal).expect("the proxy is gone");
+    }
+
+    /// Replaces the ACL file, without a word to the proxy.
+    pub fn write_users(&self, users: &str) {
+        std::fs::write(self.dir.path().join("users.acl"), users).unwrap();
+    }
+
+    /// Sends SIGHUP and waits until one more log line than before has this in it.
+    #[track_caller]
+    pub fn reload_until(&self, text: &str) {
+        let count = || self.log_text().matches(text).count();
+        let before = count();
+        self.signal(Signal::HUP);
+        super::eventually(text, || count() > before);
+    }
+
+    /// Replaces the ACL file and waits until it is in force.
+    #[track_caller]
+    pub fn reload(&self, users: &str) {
+        self.write_users(users);
+        self.reload_until("the ACL files are in force");
     }
 
     pub fn has_exited(&mut self) -> bool {

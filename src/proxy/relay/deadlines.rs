@@ -1,0 +1,130 @@
+//! How long a relay waits for whom.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config;
+
+use super::{End, Relay};
+
+/// The instants at which patience ends. Each is set when its wait begins.
+pub(super) struct Deadlines {
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// Set while the client is nobody and is owed nothing.
+    login: Option<Instant>,
+    auth_timeout: Duration,
+    idle: Option<(Instant, Duration)>,
+    /// Something happened since the idle deadline was set.
+    pub(super) active: bool,
+    pub(super) stalled: Option<Instant>,
+    pub(super) write_timeout: Duration,
+    closing: Option<Instant>,
+    /// When to look whether a client that isn't read is still there.
+    probe: Option<Instant>,
+}
+
+/// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
+/// number.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+
+/// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
+/// hangs. One look at its socket in ten seconds is nothing.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
+/// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
+const HALF_CLOSED_BLOCKED: Duration = Duration::from_secs(1);
+
+// === impl Deadlines ===
+
+impl Deadlines {
+    pub(super) fn new(settings: &config::Listener, write_timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            timer: Box::pin(sleep_until(now)),
+            armed: None,
+            login: None,
+            auth_timeout: settings.auth_timeout,
+            idle: settings.idle_timeout.map(|idle| (now + idle, idle)),
+            active: false,
+            stalled: None,
+            write_timeout,
+            closing: None,
+            probe: None,
+        }
+    }
+}
+
+// === impl Relay ===
+
+impl Relay<'_> {
+    /// Pending, with a timer for the next of them.
+    pub(super) fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.client_closed && self.deadlines.closing.is_none() {
+            self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
+        }
+        if self.session.is_authenticated() || !self.session.is_settled() {
+            // RESET may end a login: then the client has all of the time again.
+            self.deadlines.login = None;
+        } else if self.deadlines.login.is_none() {
+            self.deadlines.login = Some(Instant::now() + self.deadlines.auth_timeout);
+        }
+        if !self.unread || self.client_closed {
+            self.deadlines.probe = None;
+        } else if self.deadlines.probe.is_none() {
+            self.deadlines.probe = Some(Instant::now() + PROBE);
+        }
+        loop {
+            let login = self.deadlines.login;
+            let probe = self.deadlines.probe;
+            let blocked = self.client_closed && self.session.is_blocked();
+            let closing = self.deadlines.closing.map(|closing| {
+                if blocked {
+                    closing - HALF_CLOSED + HALF_CLOSED_BLOCKED
+                } else {
+                    closing
+                }
+            });
+            let idle = self.deadlines.idle.map(|(idle, _)| idle);
+            let next = [login, closing, self.deadlines.stalled, idle, probe]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next else {
+                return Poll::Pending;
+            };
+            if self.deadlines.armed != Some(next) {
+                self.deadlines.armed = Some(next);
+                self.deadlines.timer.as_mut().reset(next);
+            }
+            ready!(self.deadlines.timer.as_mut().poll(cx));
+            self.deadlines.armed = None;
+            if login == Some(next) {
+                return Poll::Ready(End::Timeout);
+            }
+            if closing == Some(next) || self.deadlines.stalled == Some(next) {
+                return Poll::Ready(End::Cut);
+            }
+            if probe == Some(next) {
+                if self.downstream.is_broken() {
+                    return Poll::Ready(End::Client);
+                }
+                self.deadlines.probe = Some(next + PROBE);
+                continue;
+            }
+            // One look a period costs less than a clock read a command; so an idle session is
+            // closed after one to two periods.
+            if !self.deadlines.active && self.session.is_settled() {
+                return Poll::Ready(End::Timeout);
+            }
+            self.deadlines.active = false;
+            if let Some((idle, period)) = &mut self.deadlines.idle {
+                *idle = next + *period;
+            }
+        }
+    }
+}
