@@ -255,6 +255,7 @@ fn migrate_skips_what_is_not_keys() {
         ),
         ("MIGRATE h p \"\" 0 1", "RW:"),
         ("MIGRATE h p k 0 1 KEYS a", "unparsable:6"),
+        ("MIGRATE h p \"\" 0 1 KEYS", "unparsable:6"),
         ("MIGRATE h p \"\" 0 1 KEYS\\0 a", "unparsable:6"),
         ("MIGRATE h p \"\" 0 1 AUTH2 KEYS", "unparsable:6"),
     ]);
