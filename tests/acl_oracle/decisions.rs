@@ -7,6 +7,7 @@ use respgate::command::{Access, Category, CommandId, Resolved, Table, Touch, tou
 use respgate::policy::{Decision, DenyReason, Policy, User, Whereabouts, decide};
 use respgate::resp::OwnedArgs;
 
+use crate::catalogue;
 use crate::differences::{Differences, Disagreement, OF_DECISIONS, Verdict};
 use crate::random::{Random, tell};
 use crate::requests::{Request, Source};
@@ -107,9 +108,9 @@ pub fn compare(variable: &str, version: &'static str) {
 impl Bench {
     fn new(mut server: Server, version: &'static str) -> Self {
         let table = Table::builtin();
-        let known = commands_of(&mut server);
-        let recategorized = recategorized(&mut server, &table, &known);
-        let rearranged = rearranged(&mut server, &table, &known);
+        let known = catalogue::commands_of(&mut server);
+        let recategorized = catalogue::recategorized(&mut server, &table, &known);
+        let rearranged = catalogue::rearranged(&mut server, &table, &known);
         if !recategorized.is_empty() || !rearranged.is_empty() {
             tell(&format!(
                 "Redis {version} has other categories: {recategorized:?}; another arity: {rearranged:?}"
@@ -147,6 +148,7 @@ impl Bench {
             categories: categories
                 .filter(|name| Category::parse(name).is_some())
                 .collect(),
+            survives_blanks: false,
         }
     }
 
@@ -313,17 +315,18 @@ fn read(reply: &Reply) -> Verdict {
         let rest = rest.strip_prefix(b" has no permissions to ")?;
         Some(rest.strip_prefix(before)?.strip_suffix(behind)?.to_vec())
     };
+    // What Redis 8 has from a module is in upper case.
     between(b"run the '", b"' command")
-        .map(Verdict::Command)
+        .map(|name| Verdict::Command(name.to_ascii_lowercase()))
         .or_else(|| between(b"access the '", b"' key").map(Verdict::Key))
         .or_else(|| between(b"access the '", b"' channel").map(Verdict::Channel))
         .unwrap_or_else(|| panic!("{}", text.escape_ascii()))
 }
 
-fn printed(args: &[Vec<u8>]) -> String {
+pub fn printed(args: &[Vec<u8>]) -> String {
     let words: Vec<_> = args
         .iter()
-        .map(|arg| format!("\"{}\"", arg.escape_ascii()))
+        .map(|arg| format!("\"{:.100}\"", arg.escape_ascii().to_string()))
         .collect();
     words.join(" ")
 }
@@ -332,58 +335,4 @@ fn printed(args: &[Vec<u8>]) -> String {
 /// word with a NUL byte is an option to Redis, which is why it is refused.
 fn runs(command: &str, args: &[Vec<u8>]) -> bool {
     command != "migrate" && !args.iter().any(|arg| arg.contains(&0))
-}
-
-/// Every command and subcommand of a server, in full.
-pub fn commands_of(server: &mut Server) -> HashSet<String> {
-    let list = server.call(&["COMMAND", "LIST"]).array();
-    list.into_iter().map(Reply::text).collect()
-}
-
-/// A category as a server has it.
-pub fn category_of(server: &mut Server, category: &str) -> BTreeSet<String> {
-    let list = server.call(&["ACL", "CAT", category]).array();
-    list.into_iter().map(Reply::text).collect()
-}
-
-/// The commands that are in other categories there than in our table.
-fn recategorized(server: &mut Server, table: &Table, known: &HashSet<String>) -> HashSet<String> {
-    let mut found = HashSet::new();
-    for category in server.call(&["ACL", "CAT"]).array() {
-        let category = category.text();
-        let theirs = category_of(server, &category);
-        let ours = ours_in(table, &category, known);
-        found.extend(ours.symmetric_difference(&theirs).cloned());
-    }
-    found
-}
-
-/// The commands that take another number of arguments there than in our table.
-fn rearranged(server: &mut Server, table: &Table, known: &HashSet<String>) -> HashSet<String> {
-    let ours = table
-        .iter()
-        .filter(|(_, command)| known.contains(&*command.name));
-    let ours: Vec<_> = ours.map(|(_, command)| command).collect();
-    ours.iter()
-        .for_each(|command| server.ask(&["COMMAND", "INFO", &command.name]));
-    let theirs = server.answers().into_iter().map(|reply| {
-        let facts = reply.array().remove(0).array();
-        facts[1].clone()
-    });
-    ours.iter()
-        .zip(theirs)
-        .filter(|(command, theirs)| Reply::Integer(command.arity.into()) != *theirs)
-        .map(|(command, _)| command.name.to_string())
-        .collect()
-}
-
-/// A category as our table has it, without what the server doesn't know.
-pub fn ours_in(table: &Table, category: &str, known: &HashSet<String>) -> BTreeSet<String> {
-    let Some(category) = Category::parse(category) else {
-        return BTreeSet::new();
-    };
-    let names = table
-        .in_category(category)
-        .map(|id| table.command(id).name.to_string());
-    names.filter(|name| known.contains(name)).collect()
 }

@@ -1,6 +1,7 @@
 //! The differences that are meant: the README's list of them, and how one is told.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use respgate::command::Access;
 
@@ -24,7 +25,7 @@ struct Row {
 }
 
 /// What was decided on a request, in the terms that both sides have.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Verdict {
     Allow,
     /// No such command or subcommand.
@@ -90,12 +91,16 @@ impl Differences {
         Some(&row.name)
     }
 
-    /// Counts a difference that the caller has told by itself; whether the list has it for this
-    /// server.
-    pub fn count(&mut self, name: &str) -> bool {
-        let listed = |row: &Row| row.name == name && row.servers.contains(self.server);
+    /// Counts a difference that the caller has told by itself, if the list has it for this server and
+    /// in this direction.
+    pub fn count(&mut self, name: &str, looser: bool) -> bool {
+        let listed = |row: &Row| {
+            row.name == name && row.servers.contains(self.server) && (row.either_way || !looser)
+        };
         let listed = self.rows.iter().any(listed);
-        *self.met.entry(name.to_owned()).or_default() += 1;
+        if listed {
+            *self.met.entry(name.to_owned()).or_default() += 1;
+        }
         listed
     }
 
@@ -158,6 +163,22 @@ pub const OF_DECISIONS: &[&str] = &[
     "arity",
     "pfmerge",
 ];
+
+// === impl Verdict ===
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow => f.write_str("allowed"),
+            Self::Unknown => f.write_str("unknown command"),
+            Self::Arity => f.write_str("wrong number of arguments"),
+            Self::Command(name) => write!(f, "not the command '{}'", name.escape_ascii()),
+            Self::Key(name) => write!(f, "not the key '{}'", name.escape_ascii()),
+            Self::Channel(name) => write!(f, "not the channel '{}'", name.escape_ascii()),
+            Self::Other(label) => write!(f, "refused: {label}"),
+        }
+    }
+}
 
 // === impl Disagreement ===
 
@@ -282,3 +303,13 @@ fn takes(options: &[(&[u8], usize)], word: &[u8]) -> Option<usize> {
         .find(|(name, _)| *name == word)
         .map(|(_, values)| *values)
 }
+
+/// Those that are about `ACL SETUSER`.
+pub const OF_CHANGES: &[&str] = &[
+    "names",
+    "own-rules",
+    "nul-in-rules",
+    "quotes",
+    "parentheses",
+    "first-argument",
+];

@@ -9,6 +9,8 @@
 #![allow(clippy::panic, reason = "that is how a test fails")]
 #![allow(unreachable_pub, reason = "nothing imports a test")]
 
+mod catalogue;
+mod changes;
 mod decisions;
 mod differences;
 mod random;
@@ -16,6 +18,7 @@ mod requests;
 mod server;
 mod shapes;
 mod users;
+mod words;
 
 #[test]
 fn the_decisions_of_redis_8_are_ours() {
@@ -25,4 +28,19 @@ fn the_decisions_of_redis_8_are_ours() {
 #[test]
 fn the_decisions_of_redis_7_are_ours() {
     decisions::compare("RESPGATE_TEST_REDIS_7", "7.0.15");
+}
+
+#[test]
+fn redis_8_takes_refuses_and_prints_the_same_rules() {
+    changes::compare("RESPGATE_TEST_REDIS_8", "8.2.3");
+}
+
+#[test]
+fn redis_7_takes_and_refuses_the_same_rules() {
+    changes::compare("RESPGATE_TEST_REDIS_7", "7.0.15");
+}
+
+#[test]
+fn the_categories_of_redis_8_are_ours() {
+    catalogue::compare("RESPGATE_TEST_REDIS_8");
 }

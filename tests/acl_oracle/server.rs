@@ -1,6 +1,7 @@
 //! A real Redis, and a connection that asks it many things at once.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -16,13 +17,15 @@ pub struct Server {
     process: Child,
     stream: BufReader<UnixStream>,
     out: Vec<u8>,
+    /// What was sent last, for the case that the server dies of it.
+    sent: Vec<u8>,
     /// Requests that were sent and not yet answered.
     owed: usize,
     _dir: TempDir,
 }
 
 /// A RESP2 reply.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Reply {
     Simple(Vec<u8>),
     Error(Vec<u8>),
@@ -74,6 +77,7 @@ impl Server {
             process,
             stream: BufReader::new(stream),
             out: Vec::new(),
+            sent: Vec::new(),
             owed: 0,
             _dir: dir,
         }
@@ -93,8 +97,8 @@ impl Server {
 
     /// Sends what waits in one write, and takes the replies.
     pub fn answers(&mut self) -> Vec<Reply> {
-        let out = std::mem::take(&mut self.out);
-        self.stream.get_mut().write_all(&out).unwrap();
+        self.sent = std::mem::take(&mut self.out);
+        self.stream.get_mut().write_all(&self.sent).unwrap();
         let owed = std::mem::take(&mut self.owed);
         (0..owed).map(|_| self.reply()).collect()
     }
@@ -108,7 +112,9 @@ impl Server {
     fn reply(&mut self) -> Reply {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line).unwrap();
-        let line = line.strip_suffix(b"\r\n").expect("the server is gone");
+        let Some(line) = line.strip_suffix(b"\r\n") else {
+            panic!("the server died of {}", self.sent.escape_ascii());
+        };
         let number = || -> i64 { std::str::from_utf8(&line[1..]).unwrap().parse().unwrap() };
         match line[0] {
             b'+' => Reply::Simple(line[1..].to_vec()),
@@ -161,5 +167,18 @@ impl Reply {
     #[track_caller]
     pub fn text(self) -> String {
         String::from_utf8(self.bytes()).unwrap()
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Simple(text) => write!(f, "+{}", text.escape_ascii()),
+            Self::Error(text) => write!(f, "-{}", text.escape_ascii()),
+            Self::Integer(number) => write!(f, ":{number}"),
+            Self::Bulk(text) => write!(f, "\"{}\"", text.escape_ascii()),
+            Self::Array(elements) => f.debug_list().entries(elements).finish(),
+            Self::Nil => f.write_str("nil"),
+        }
     }
 }

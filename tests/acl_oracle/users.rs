@@ -8,6 +8,8 @@ pub struct Names {
     pub commands: Vec<String>,
     /// Without `@`.
     pub categories: Vec<String>,
+    /// The server doesn't die of `+get|a b`.
+    pub survives_blanks: bool,
 }
 
 /// Few, and alike, so that patterns match often and not always.
