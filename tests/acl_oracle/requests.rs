@@ -194,7 +194,7 @@ impl Source {
         for (at, word) in words.iter().enumerate() {
             args.push(match *word {
                 _ if at < names => random.cased(word).into_bytes(),
-                "a" | "b" | "c" | "d" | "k" => random.pick(KEYS).to_vec(),
+                "a" | "b" | "c" | "d" | "k" => key(random),
                 "@" => random.pick(CHANNELS).to_vec(),
                 "\"\"" => Vec::new(),
                 word => random.cased(word).into_bytes(),
@@ -225,9 +225,21 @@ impl Source {
     }
 }
 
+/// One of the keys, or one for the patterns that are made by chance.
+pub fn key(random: &mut Random) -> Vec<u8> {
+    if random.chance(80) {
+        return random.pick(KEYS).to_vec();
+    }
+    let alphabet = b"aabb1:^-]\\\xff\x80";
+    let len = random.below(5);
+    (0..len)
+        .map(|_| alphabet[random.below(alphabet.len())])
+        .collect()
+}
+
 fn argument(random: &mut Random) -> Vec<u8> {
     let pool = match random.below(10) {
-        0..=5 => KEYS,
+        0..=5 => return key(random),
         6 => CHANNELS,
         7..=8 => VALUES,
         _ => OPTIONS,

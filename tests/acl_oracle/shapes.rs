@@ -1,7 +1,7 @@
 //! Requests whose options decide on keys or access, with their options in any order.
 
 use crate::random::Random;
-use crate::requests::{KEYS, Request, VALUES};
+use crate::requests::{self, Request, VALUES};
 
 /// A request that its command would take, or with a wrong count.
 pub fn request(random: &mut Random) -> Request {
@@ -46,7 +46,7 @@ impl Shape<'_> {
     }
 
     fn key(&mut self) {
-        let key = self.random.pick(KEYS).to_vec();
+        let key = requests::key(self.random);
         self.args.push(key);
     }
 

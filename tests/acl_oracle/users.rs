@@ -144,5 +144,15 @@ pub fn command_rule(random: &mut Random, names: &Names) -> String {
 
 pub fn key_rule(random: &mut Random) -> Vec<u8> {
     let sign = random.pick(&["~", "~", "%R~", "%W~", "%RW~", "%wr~", "%r~"]);
-    [sign.as_bytes(), random.pick(KEY_PATTERNS)].concat()
+    [sign.as_bytes(), &key_pattern(random)].concat()
+}
+
+fn key_pattern(random: &mut Random) -> Vec<u8> {
+    if random.chance(75) {
+        return random.pick(KEY_PATTERNS).to_vec();
+    }
+    let alphabet = b"aabb1:**??[[]]^--\\\xff";
+    (0..random.below(8))
+        .map(|_| alphabet[random.below(alphabet.len())])
+        .collect()
 }
