@@ -4,6 +4,7 @@
 mod acl_files;
 mod commands;
 mod prepare;
+mod script_files;
 mod upstreams;
 
 use std::io;

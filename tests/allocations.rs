@@ -9,10 +9,10 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Policy, Source};
 use respgate::resp::{Limits, encode_request};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
+use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session, Version};
 
 /// What is allowed to every user here, with its reply.
-const TRAFFIC: [(&str, &str); 14] = [
+const TRAFFIC: [(&str, &str); 15] = [
     ("GET user:1000:cart", "$5\r\nhello\r\n"),
     ("set user:1000:cart value EX 60", "+OK\r\n"),
     ("GET user:1000:none", "$-1\r\n"),
@@ -29,6 +29,7 @@ const TRAFFIC: [(&str, &str); 14] = [
     ("MULTI", "+OK\r\n"),
     ("GET user:1:a", "+QUEUED\r\n"),
     ("EXEC", "*1\r\n$1\r\n1\r\n"),
+    ("SELECT 0", "+OK\r\n"),
     ("BLPOP user:1:list 0", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"),
 ];
 
@@ -79,7 +80,7 @@ fn users() -> [String; 3] {
     [
         "+@all ~* script=any".to_owned(),
         "+@all ~user:* script=any".to_owned(),
-        format!("+@all {many} ~user:*:[a-z]* script=any"),
+        format!("+@all {many} ~user:*:[a-z]* db=0 script=any"),
     ]
 }
 
@@ -156,7 +157,10 @@ impl Client {
         Self {
             session,
             rules,
-            facts: Facts::default(),
+            facts: Facts {
+                version: Version::new(5, 0, 6),
+                ..Facts::default()
+            },
             up,
             down,
         }

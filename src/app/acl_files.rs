@@ -11,6 +11,8 @@ use crate::policy::{self, Policy, Source, User};
 use crate::proxy::{Compiled, PolicyFiles, PolicyText};
 use crate::session::Rules;
 
+use super::script_files::{beside, is_script, read_scripts};
+
 /// Where the users are defined, and the identity rules that they must fit.
 #[derive(Debug)]
 pub(super) struct AclFiles {
@@ -38,7 +40,14 @@ impl AclFiles {
         text: &PolicyText,
         table: &Table,
     ) -> Result<(Policy, Vec<policy::Problem>), Vec<policy::Problem>> {
-        Policy::parse(&text.sources, table)
+        let read = |acl: &Path, name: &str| {
+            let script = text.scripts.get(&beside(acl, name));
+            // Only of a name that wasn't there when the files were read.
+            script
+                .cloned()
+                .unwrap_or_else(|| Err("not read with the ACL files".to_owned()))
+        };
+        Policy::parse_with(&text.sources, table, &read)
     }
 
     /// The policy that the files make; `None` if anything in them is wrong. What of it is wrong for
@@ -136,6 +145,7 @@ impl PolicyFiles for AclFiles {
                 Err(error) => text.unreadable.push(unreadable(path, &error)),
             }
         }
+        text.scripts = read_scripts(&text.sources);
         text
     }
 
@@ -150,7 +160,7 @@ impl PolicyFiles for AclFiles {
 }
 
 /// The file itself, or the files of a directory. Names that begin with a dot are not meant: an
-/// editor's, or the links of a Kubernetes mount.
+/// editor's, or the links of a Kubernetes mount. Scripts lie beside the files that name them.
 fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {
@@ -166,7 +176,7 @@ fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
         // A dead link is kept: reading it fails and names it.
         let is_file = fs::metadata(entry.path()).map_or(true, |metadata| metadata.is_file());
-        if !hidden && is_file {
+        if !hidden && is_file && !is_script(&entry.path()) {
             files.push(entry.path());
         }
     }

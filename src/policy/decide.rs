@@ -9,7 +9,7 @@ use crate::command::{
 use crate::resp::Args;
 
 use super::lethal::lethal_parameter;
-use super::script::{hash_of, read_hash};
+use super::script::Named;
 use super::selector::Selector;
 use super::user::User;
 
@@ -241,16 +241,6 @@ fn pass_gate(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Deci
 fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Check {
     let lethal = || user.lethal().allows(id, table);
     let scripts = || user.scripts().allow_any() || user.is_unrestricted();
-    let pinned = |hash| match user.scripts().find(&hash) {
-        Some(_) => Check::Allow,
-        None => Check::Deny(DenyReason::Script),
-    };
-    // The request as Redis would take it; else it complains by itself.
-    let body = |index: usize| match args.get(index) {
-        Some(body) => pinned(hash_of(body)),
-        None if index < args.len() => Check::Wait,
-        None => Check::Deny(DenyReason::Arity),
-    };
     match gate {
         Gate::None => Check::Allow,
         Gate::Lethal if lethal() => Check::Allow,
@@ -264,14 +254,14 @@ fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &T
         Gate::Script | Gate::ScriptHash | Gate::ScriptLoad | Gate::Code if scripts() => {
             Check::Allow
         }
-        Gate::Script => body(1),
-        Gate::ScriptLoad => body(2),
-        Gate::ScriptHash => match args.get(1) {
-            Some(hex) => read_hash(hex).map_or(Check::Deny(DenyReason::Script), pinned),
-            None if args.len() > 1 => Check::Wait,
-            None => Check::Deny(DenyReason::Arity),
-        },
-        Gate::Code => Check::Deny(DenyReason::Script),
+        Gate::Script | Gate::ScriptHash | Gate::ScriptLoad | Gate::Code => {
+            match user.scripts().named_by(gate, args) {
+                Named::Pinned(_) => Check::Allow,
+                Named::Unnamed => Check::Deny(DenyReason::Script),
+                Named::Incomplete => Check::Wait,
+                Named::Missing => Check::Deny(DenyReason::Arity),
+            }
+        }
     }
 }
 

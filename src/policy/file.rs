@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::command::{Gate, Table};
 
 use super::roles::Roles;
-use super::rule::{ScriptFiles, no_files};
+use super::rule::{ScriptFiles, ScriptRule, no_files};
 use super::setuser::{SetUserError, merge_selectors};
 use super::store::Policy;
 use super::user::User;
@@ -44,6 +44,15 @@ struct Definition<'a> {
 
 /// Reads a script that an ACL file names: the file's path, the name as it stands there.
 pub type ReadScript<'a> = &'a dyn Fn(&Path, &str) -> Result<Vec<u8>, String>;
+
+/// The files that the rules of an ACL file name as scripts, so that they can be read beforehand.
+pub fn script_names(source: &Source) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(&source.content).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .flat_map(str::split_ascii_whitespace)
+        .filter_map(ScriptRule::file)
+}
 
 impl Policy {
     /// Compiles ACL files that name no scripts, and says what in them is legal and probably not

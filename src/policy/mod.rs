@@ -22,12 +22,12 @@ mod user;
 
 pub use decide::{Decision, Denial, DenyReason, Permit, Whereabouts, decide};
 pub use explain::{Explanation, explain};
-pub use file::{Problem, ReadScript, Source};
+pub use file::{Problem, ReadScript, Source, script_names};
 pub use lethal::Lethal;
 pub use password::PasswordHash;
 pub use pattern::Pattern;
 pub use rule::{RuleError, ScriptFiles};
-pub use script::{PinnedScript, ScriptHash, Scripts, hash_of, read_hash};
+pub use script::{Named, PinnedScript, ScriptHash, Scripts, hash_of, read_hash};
 pub use selector::Selector;
 pub use setuser::SetUserError;
 pub use store::Policy;

@@ -333,6 +333,17 @@ impl LethalRule {
 // === impl ScriptRule ===
 
 impl ScriptRule {
+    /// The file that a rule names, if it is `script=FILE`.
+    pub(super) fn file(rule: &str) -> Option<&str> {
+        let (_, what) = rule
+            .split_once('=')
+            .filter(|(key, _)| key.eq_ignore_ascii_case("script"))?;
+        let words = ["any", "none"];
+        let other = words.iter().any(|word| what.eq_ignore_ascii_case(word))
+            || (what.get(..5)).is_some_and(|kind| kind.eq_ignore_ascii_case("sha1:"));
+        (!other && !what.is_empty()).then_some(what)
+    }
+
     /// `script=any`, `script=none`, `script=sha1:…` or `script=FILE`.
     fn parse(text: &[u8], files: ScriptFiles<'_>) -> Result<Self, RuleError> {
         let what = text.splitn(2, |&byte| byte == b'=').nth(1);

@@ -2,6 +2,9 @@
 
 use sha1::{Digest, Sha1};
 
+use crate::command::Gate;
+use crate::resp::Args;
+
 /// The SHA-1 that Redis knows a script by.
 pub type ScriptHash = [u8; 20];
 
@@ -13,6 +16,8 @@ pub struct PinnedScript {
     body: Option<Box<[u8]>>,
     /// What stands behind `script=`.
     text: Box<str>,
+    /// The file without the line ends that it ends in. One rule stands for both.
+    trimmed: bool,
 }
 
 /// Which scripts a user may run.
@@ -20,6 +25,19 @@ pub struct PinnedScript {
 pub struct Scripts {
     any: bool,
     pinned: Vec<PinnedScript>,
+}
+
+/// What the rules say of a request's script.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Named {
+    /// This one is pinned; see [`Scripts::get`].
+    Pinned(usize),
+    /// None is, or the command runs what nobody can name.
+    Unnamed,
+    /// The script has not arrived.
+    Incomplete,
+    /// There is none.
+    Missing,
 }
 
 // === impl PinnedScript ===
@@ -32,6 +50,7 @@ impl PinnedScript {
             hash,
             body: None,
             text: format!("sha1:{}", hex.to_ascii_lowercase()).into(),
+            trimmed: false,
         })
     }
 
@@ -41,7 +60,20 @@ impl PinnedScript {
             hash: hash_of(&body),
             body: Some(body.into()),
             text: name.into(),
+            trimmed: false,
         }
+    }
+
+    /// What a shell's `$(cat FILE)` makes of the file, if that is anything else.
+    fn trim(&self) -> Option<Self> {
+        let mut body = self.body.as_deref()?;
+        while let Some(shorter) = body.strip_suffix(b"\n") {
+            body = shorter;
+        }
+        (Some(body) != self.body()).then(|| Self {
+            trimmed: true,
+            ..Self::from_body(&self.text, body.to_vec())
+        })
     }
 
     /// What Redis knows it by.
@@ -86,9 +118,44 @@ impl Scripts {
         self.any
     }
 
-    /// The pinned script of this hash.
-    pub fn find(&self, hash: &ScriptHash) -> Option<&PinnedScript> {
-        self.pinned.iter().find(|script| script.hash == *hash)
+    /// The pinned script of this number.
+    pub fn get(&self, number: usize) -> Option<&PinnedScript> {
+        self.pinned.get(number)
+    }
+
+    /// Every pinned script.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = &PinnedScript> {
+        self.pinned.iter()
+    }
+
+    /// Which pinned script a request of a command with this gate runs or loads.
+    pub fn named_by(&self, gate: Gate, args: &Args<'_>) -> Named {
+        let index = match gate {
+            Gate::Script | Gate::ScriptHash => 1,
+            Gate::ScriptLoad => 2,
+            _ => return Named::Unnamed,
+        };
+        let Some(script) = args.get(index) else {
+            return if index < args.len() {
+                Named::Incomplete
+            } else {
+                Named::Missing
+            };
+        };
+        let number = if gate == Gate::ScriptHash {
+            let hash = read_hash(script);
+            let called = |known: &PinnedScript| Some(known.hash) == hash;
+            self.pinned.iter().position(called)
+        } else {
+            let hash = hash_of(script);
+            // Two scripts of one SHA-1 can be made; where the text is known, the hash isn't asked.
+            let same = |known: &PinnedScript| match known.body() {
+                Some(body) => body == script,
+                None => known.hash == hash,
+            };
+            self.pinned.iter().position(same)
+        };
+        number.map_or(Named::Unnamed, Named::Pinned)
     }
 
     /// Whether nothing was said about scripts.
@@ -101,13 +168,17 @@ impl Scripts {
     }
 
     pub(super) fn pin(&mut self, script: PinnedScript) {
-        match self
-            .pinned
-            .iter_mut()
-            .find(|known| known.hash == script.hash)
-        {
-            // A file says more than its hash.
-            Some(known) if known.body.is_none() => *known = script,
+        let trimmed = script.trim();
+        for script in [Some(script), trimmed].into_iter().flatten() {
+            self.pin_one(script);
+        }
+    }
+
+    fn pin_one(&mut self, script: PinnedScript) {
+        let same = |known: &&mut PinnedScript| known.hash == script.hash;
+        match self.pinned.iter_mut().find(same) {
+            // A file says more than its hash, and a rule more than what it implies.
+            Some(known) if known.body.is_none() || known.trimmed => *known = script,
             Some(_) => {}
             None => self.pinned.push(script),
         }
@@ -118,7 +189,7 @@ impl Scripts {
         if self.any {
             out.extend_from_slice(b"script=any ");
         }
-        for script in &self.pinned {
+        for script in self.pinned.iter().filter(|script| !script.trimmed) {
             out.extend_from_slice(b"script=");
             out.extend_from_slice(script.text.as_bytes());
             out.push(b' ');
@@ -151,5 +222,23 @@ mod tests {
         let mut text = Vec::new();
         scripts.describe(&mut text);
         assert_eq!(text, b"script=one.lua ");
+    }
+
+    #[test]
+    fn a_file_is_pinned_with_and_without_its_last_line_end() {
+        let mut scripts = Scripts::default();
+        scripts.pin(PinnedScript::from_body("a.lua", b"return 1\n".to_vec()));
+        for body in [&b"return 1"[..], b"return 1\n"] {
+            let hash = hash_of(body);
+            let pinned = scripts.pinned().find(|script| script.hash == hash);
+            assert_eq!(pinned.and_then(PinnedScript::body), Some(body));
+        }
+        let mut text = Vec::new();
+        scripts.describe(&mut text);
+        assert_eq!(text, b"script=a.lua ");
+        scripts.pin(PinnedScript::from_body("b.lua", b"return 1".to_vec()));
+        scripts.describe(&mut text);
+        assert_eq!(text, b"script=a.lua script=a.lua script=b.lua ");
+        assert_eq!(scripts.pinned().count(), 2);
     }
 }

@@ -25,19 +25,30 @@ pub struct Policy {
 impl Policy {
     pub(super) fn new(mut users: Vec<Arc<User>>, roles: Roles, sources: &[Source]) -> Self {
         users.sort_by(|one, other| one.name().cmp(other.name()));
+        let content_hash = Self::hash_of(&users, sources).into();
+        Self {
+            users: users.into(),
+            roles: Arc::new(roles),
+            content_hash,
+        }
+    }
+
+    /// One SHA-256 over ACL files and the scripts that their users name, hex.
+    fn hash_of(users: &[Arc<User>], sources: &[Source]) -> String {
         let mut digest = Sha256::new();
         for source in sources {
             // Length first: two files never hash like one that holds both.
             digest.update((source.content.len() as u64).to_be_bytes());
             digest.update(&source.content);
         }
-        let hash = digest.finalize();
-        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self {
-            users: users.into(),
-            roles: Arc::new(roles),
-            content_hash: hash.into(),
+        // A script's file belongs to the ACL file that names it.
+        for script in users.iter().flat_map(|user| user.scripts().pinned()) {
+            if script.body().is_some() {
+                digest.update(script.hash());
+            }
         }
+        let hash = digest.finalize();
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The user of this name.
@@ -58,7 +69,7 @@ impl Policy {
         &self.roles
     }
 
-    /// One SHA-256 over all files, hex.
+    /// One SHA-256 over all files and the scripts that they name, hex.
     pub fn content_hash(&self) -> &str {
         &self.content_hash
     }

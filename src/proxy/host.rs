@@ -111,13 +111,8 @@ impl Host for SessionHost<'_> {
         let explanation = match (user, refused.id) {
             (Some(user), Some(id)) => {
                 let table = rules.table();
-                Some(explain(
-                    user,
-                    id,
-                    &refused.args,
-                    Whereabouts::Anywhere,
-                    table,
-                ))
+                let whereabouts = refused.whereabouts;
+                Some(explain(user, id, &refused.args, whereabouts, table))
             }
             _ => None,
         };
@@ -126,6 +121,15 @@ impl Host for SessionHost<'_> {
         let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
             (by_policy.then_some(told.rule), told.names, told.offender)
         });
+        // Where it matters: to users that may use some only.
+        let databases = match refused.whereabouts {
+            Whereabouts::Among(databases)
+                if user.is_some_and(|user| user.restricts_databases()) =>
+            {
+                databases
+            }
+            _ => &[],
+        };
         let command = shown_name(refused);
         let reason = refused.refusal.label();
         match refused.refusal.severity() {
@@ -154,6 +158,7 @@ impl Host for SessionHost<'_> {
             peer: &self.peer.address,
             certificate: self.peer.subject(),
             command: command.as_deref(),
+            databases,
             keys: names.iter().map(|name| shown_key(name)).collect(),
             refused: offender.map(|name| shown_key(&name)),
             rule,

@@ -1,6 +1,8 @@
 //! The ACL files read anew, while sessions go on.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use crate::policy::{Policy, Source};
@@ -27,6 +29,8 @@ pub trait PolicyFiles: Debug + Send + Sync {
 pub struct PolicyText {
     /// In order.
     pub sources: Vec<Source>,
+    /// The scripts that they name, by path; or why one can't be used.
+    pub scripts: HashMap<PathBuf, Result<Vec<u8>, String>>,
     /// What can't be read, and why.
     pub unreadable: Vec<String>,
 }

@@ -173,9 +173,14 @@ impl RequestScanner {
 
     /// Where the first argument ends, its CRLF included; 0 if it isn't here.
     pub fn name_end(&self) -> usize {
+        self.arg_end(0)
+    }
+
+    /// Where an argument ends, its CRLF included; 0 if it isn't here.
+    pub fn arg_end(&self, index: usize) -> usize {
         self.spans
-            .first()
-            .map_or(0, |name| name.start as usize + name.len as usize + 2)
+            .get(index)
+            .map_or(0, |arg| arg.start as usize + arg.len as usize + 2)
     }
 
     /// The arguments that are here whole; `bytes` as given to [`RequestScanner::scan`].

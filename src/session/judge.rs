@@ -1,7 +1,7 @@
 //! The verdict on one request: its name, the login, the policy, what the upstream can do.
 
 use crate::command::Resolved;
-use crate::policy::{Decision, DenyReason, Permit, Whereabouts, decide};
+use crate::policy::{Decision, DenyReason, Permit, User, Whereabouts, decide};
 use crate::resp::Args;
 use crate::rewrite::Entry;
 
@@ -9,7 +9,9 @@ use super::facts::Facts;
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::Refusal;
+use super::place::{Place, Target};
 use super::rules::Rules;
+use super::scripts::judge_script;
 
 /// What is to be done with one request.
 pub(super) enum Verdict<'r> {
@@ -32,10 +34,33 @@ pub(super) enum Multi {
     Pending,
 }
 
+/// What a session is in the middle of.
+#[derive(Clone, Copy)]
+pub(super) struct Standing<'a> {
+    pub(super) multi: Multi,
+    pub(super) place: &'a Place,
+}
+
 /// A verdict, and what the request's name stands for.
 pub(super) struct Judged<'r> {
     pub(super) entry: Option<&'r Entry>,
     pub(super) verdict: Verdict<'r>,
+}
+
+// === impl Standing ===
+
+impl Standing<'_> {
+    /// Whether replies are owed that tell more of where the session is.
+    pub(super) fn is_settling(self) -> bool {
+        self.multi == Multi::Pending || self.place.is_settling()
+    }
+
+    /// Whether the user was refused for being nobody knows where, and that will be known.
+    fn may_be_found(self, user: &User) -> bool {
+        user.restricts_databases()
+            && self.place.whereabouts() == Whereabouts::Anywhere
+            && self.is_settling()
+    }
 }
 
 /// Judges one request, whole or beginning.
@@ -43,13 +68,13 @@ pub(super) struct Judged<'r> {
 pub(super) fn judge<'r>(
     login: &Login,
     args: &Args<'_>,
-    multi: Multi,
+    standing: Standing<'_>,
     rules: &'r Rules,
     facts: &Facts,
 ) -> Judged<'r> {
     let entry = args.get(0).and_then(|name| rules.names().find(name));
     let verdict = match entry {
-        Some(entry) => judge_known(entry, login, args, multi, rules, facts),
+        Some(entry) => judge_known(entry, login, args, standing, rules, facts),
         None if args.present() == 0 => judge_nameless(login),
         None => Verdict::Refuse(unknown(login, args, rules)),
     };
@@ -61,7 +86,7 @@ fn judge_known<'r>(
     entry: &'r Entry,
     login: &Login,
     args: &Args<'_>,
-    multi: Multi,
+    standing: Standing<'_>,
     rules: &'r Rules,
     facts: &Facts,
 ) -> Verdict<'r> {
@@ -70,7 +95,7 @@ fn judge_known<'r>(
         Kind::Quit | Kind::Reset => return Verdict::Own(kind),
         // Redis would queue these; nothing of a client's credentials goes upstream.
         Kind::Auth | Kind::Hello => {
-            return match multi {
+            return match standing.multi {
                 Multi::Closed => Verdict::Own(kind),
                 Multi::Open => Verdict::Refuse(Refusal::InMulti),
                 Multi::Pending => Verdict::Hold,
@@ -91,8 +116,12 @@ fn judge_known<'r>(
             return Verdict::Refuse(Refusal::UnknownSubcommand);
         }
     };
-    let permit = match decide(user, id, &judged, Whereabouts::Anywhere, rules.table()) {
+    let whereabouts = standing.place.whereabouts();
+    let permit = match decide(user, id, &judged, whereabouts, rules.table()) {
         Decision::Allow(permit) => permit,
+        Decision::Unsettled(_) if standing.is_settling() => return Verdict::Hold,
+        Decision::Deny(_) if standing.may_be_found(user) => return Verdict::Hold,
+        // Inside MULTI nothing settles where it will run.
         Decision::Deny(denial) | Decision::Unsettled(denial) => {
             return Verdict::Refuse(Refusal::Policy(denial.reason));
         }
@@ -115,6 +144,8 @@ fn judge_known<'r>(
             // Any other word: up to 6.2 Redis reads `OFF\0x` as OFF.
             _ => Verdict::Refuse(Refusal::NotBuilt),
         },
+        Kind::Script => judge_script(user, id, &judged, permit, entry, rules, facts),
+        Kind::Select(_) => Verdict::Forward(permit, Kind::Select(Target::of(&judged)), entry),
         kind => Verdict::Forward(permit, kind, entry),
     }
 }

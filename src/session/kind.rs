@@ -1,7 +1,8 @@
 //! How a session treats each command, beyond asking policy.
 
-use crate::command::{Command, CommandId, Flag, Table};
+use crate::command::{Command, CommandId, Flag, Gate, Table};
 
+use super::place::Target;
 use super::slots::Transaction;
 
 /// What is special about a command.
@@ -16,6 +17,14 @@ pub(super) enum Kind {
     Quit,
     Reset,
     Transaction(Transaction),
+    /// SELECT. Of which database, only a request tells.
+    Select(Target),
+    /// It runs or loads code, EVALSHA among others.
+    Script,
+    /// The user's pinned script of this number is called by its hash. Only a request tells.
+    Pinned(u32),
+    /// SCRIPT FLUSH.
+    ScriptFlush,
     /// CLIENT REPLY: ON has a reply, OFF and SKIP have none.
     ClientReply,
     /// Its replies are not one for one.
@@ -38,12 +47,15 @@ impl Kinds {
             "multi" => Kind::Transaction(Transaction::Multi),
             "exec" => Kind::Transaction(Transaction::Exec),
             "discard" => Kind::Transaction(Transaction::Discard),
+            "select" => Kind::Select(Target::UNKNOWN),
+            "script|flush" => Kind::ScriptFlush,
             "client|reply" => Kind::ClientReply,
             "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
             | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"
             | "script|debug" => Kind::Unsupported,
             // What a module publishes, subscribes to or pushes is known to nobody here.
             _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
+            _ if is_code(command.gate) => Kind::Script,
             _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
             _ => Kind::Plain,
         };
@@ -54,6 +66,13 @@ impl Kinds {
     pub(super) fn get(&self, id: CommandId) -> Kind {
         self.0[id.index()]
     }
+}
+
+fn is_code(gate: Gate) -> bool {
+    matches!(
+        gate,
+        Gate::Script | Gate::ScriptHash | Gate::ScriptLoad | Gate::Code
+    )
 }
 
 #[cfg(test)]

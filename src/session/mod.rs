@@ -8,6 +8,8 @@
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
+//! - `place`: the databases that the next request may run in.
+//! - `scripts`: what is done so that Redis knows the scripts that the policy names.
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
@@ -23,9 +25,11 @@ mod login;
 mod outcome;
 mod own;
 mod pipe;
+mod place;
 mod replies;
 mod requests;
 mod rules;
+mod scripts;
 mod slots;
 mod state;
 mod throttle;

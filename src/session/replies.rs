@@ -24,7 +24,7 @@ pub enum Desync {
     Reply(#[from] ReplyError),
 }
 
-/// What of a reply's first line is enough to tell what it means for a transaction.
+/// What of a reply's first line is enough to tell what it means for a transaction or the database.
 const ENOUGH: usize = 48;
 
 // === impl Session ===
@@ -55,6 +55,21 @@ impl Session {
                             break;
                         };
                         self.in_multi = is_open_after(transaction, line, self.in_multi);
+                        self.place.transacted(transaction, line);
+                    }
+                    Slot::Select(target) => {
+                        let Some(line) = first_line(down.unscanned()) else {
+                            break;
+                        };
+                        self.place.selected(target, line);
+                    }
+                    Slot::Script(_) => {
+                        let Some(line) = first_line(down.unscanned()) else {
+                            break;
+                        };
+                        if line.starts_with(b"-NOSCRIPT") {
+                            self.loaded.forget();
+                        }
                     }
                     Slot::Poison { .. } if down.unscanned().first() != Some(&b'-') => {
                         return Err(Desync::Poison);
@@ -63,7 +78,7 @@ impl Session {
                 }
             }
             let step = self.replies.advance(down.unscanned())?;
-            if matches!(slot, Slot::Poison { .. } | Slot::Swallow) {
+            if matches!(slot, Slot::Poison { .. } | Slot::Swallow | Slot::Load(_)) {
                 down.skip(step.consumed);
             } else {
                 down.forward(step.consumed);

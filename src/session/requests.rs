@@ -3,20 +3,22 @@
 use bytes::BytesMut;
 
 use crate::command::{CommandId, Resolved};
-use crate::policy::Permit;
+use crate::policy::{Permit, Whereabouts};
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
 use crate::rewrite::{Entry, Replacement};
 
 use super::facts::Facts;
-use super::judge::{Multi, Verdict, judge};
+use super::judge::{Standing, Verdict, judge};
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::{Context, Refusal};
 use super::own::{Answered, answer_own};
 use super::pipe::Pipe;
+use super::place::Place;
 use super::rules::Rules;
+use super::scripts::Way;
 use super::slots::Slot;
 use super::state::{Flow, Phase, Session};
 
@@ -32,6 +34,8 @@ pub struct Refused<'a> {
     pub id: Option<CommandId>,
     /// What was judged, as far as it is here.
     pub args: Args<'a>,
+    /// The databases that it may have been meant for.
+    pub whereabouts: Whereabouts<'a>,
     /// Why.
     pub refusal: Refusal,
     /// What it was judged by.
@@ -127,7 +131,7 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.holding && self.slots.transaction_pending();
+        let held_up = self.holding && (self.standing().is_settling() || self.slots.scripts() > 0);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
@@ -186,9 +190,12 @@ impl Session {
         down: &mut Pipe,
     ) -> bool {
         let args = self.scanner.args(up.unscanned());
-        let multi = self.multi();
+        let standing = Standing {
+            multi: self.multi(),
+            place: &self.place,
+        };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let mut action = prepare(scratch, login, multi, self.id, &args, taking);
+        let mut action = prepare(scratch, login, standing, self.id, &args, taking);
         if matches!(action, Action::Wait) {
             let held = up.unscanned().len();
             if held < taking.rules.max_inspect() {
@@ -197,7 +204,8 @@ impl Session {
                 return false;
             }
             let refusal = Refusal::TooLarge;
-            refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+            let (scratch, login) = (&mut self.scratch, &self.login);
+            refuse(scratch, login, &self.place, refusal, None, &args, taking);
             action = Action::Refuse(refusal);
         }
         let len = self.scanner.consumed();
@@ -207,10 +215,16 @@ impl Session {
                 return false;
             }
             Action::Forward(_permit, kind, entry) => {
-                self.owe(kind);
-                match entry.replacement() {
-                    None => up.forward(len),
-                    Some(replacement) => self.forward_replaced(replacement, up),
+                match (self.owe(kind, taking.facts, up), entry.replacement()) {
+                    (Way::NotYet, _) => {
+                        self.holding = true;
+                        return false;
+                    }
+                    (Way::Spelled(script), _) => {
+                        self.forward_spelled(script, entry, taking.rules, up);
+                    }
+                    (Way::AsItIs, None) => up.forward(len),
+                    (Way::AsItIs, Some(replacement)) => self.forward_replaced(replacement, up),
                 }
                 true
             }
@@ -249,43 +263,61 @@ impl Session {
             up.skip(len);
             return Ok(true);
         }
-        let multi = self.multi();
+        let standing = Standing {
+            multi: self.multi(),
+            place: &self.place,
+        };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let action = prepare(scratch, login, multi, self.id, &args, taking);
-        if matches!(action, Action::Hold) {
+        let action = prepare(scratch, login, standing, self.id, &args, taking);
+        let way = match action {
+            Action::Hold => Way::NotYet,
+            Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
+            _ => Way::AsItIs,
+        };
+        if way == Way::NotYet {
             self.holding = true;
             return Ok(false);
         }
         up.skip(len);
         match action {
-            Action::Forward(_permit, kind, entry) => {
-                self.owe(kind);
-                match entry.replacement() {
-                    None => {
-                        let words: Vec<&[u8]> = args.iter().collect();
-                        encode_request(words.into_iter(), up.staging());
-                    }
-                    Some(replacement) => {
-                        inject_head(replacement, args.len(), up);
-                        args.iter()
-                            .skip(1)
-                            .for_each(|arg| encode_bulk(arg, up.staging()));
-                    }
+            Action::Forward(_permit, _, entry) => match (way, entry.replacement()) {
+                (Way::Spelled(script), _) => {
+                    self.send_spelled(script, entry, &args, taking.rules, up);
                 }
-            }
+                (_, None) => {
+                    let words: Vec<&[u8]> = args.iter().collect();
+                    encode_request(words.into_iter(), up.staging());
+                }
+                (_, Some(replacement)) => {
+                    inject_head(replacement, args.len(), up);
+                    args.iter()
+                        .skip(1)
+                        .for_each(|arg| encode_bulk(arg, up.staging()));
+                }
+            },
             action => self.conclude(action, taking.rules, up, down),
         }
         Ok(true)
     }
 
-    /// What a forwarded request is owed.
+    /// Notes what a request is owed that is about to be forwarded, and says how.
     #[inline]
-    fn owe(&mut self, kind: Kind) {
+    fn owe(&mut self, kind: Kind, facts: &Facts, up: &mut Pipe) -> Way {
         match kind {
             Kind::Blocking => self.slots.push(Slot::Blocking),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
+            Kind::Select(target) => {
+                self.place.ask(target);
+                self.slots.push(Slot::Select(target));
+            }
+            Kind::Pinned(script) => return self.owe_pinned(script, facts, up),
+            Kind::ScriptFlush => {
+                self.loaded.forget();
+                self.slots.push_upstream();
+            }
             _ => self.slots.push_upstream(),
         }
+        Way::AsItIs
     }
 
     /// Forwards the request at the front of `up` with something else in its name's place.
@@ -355,7 +387,8 @@ impl Session {
     ) {
         let refusal = Refusal::Protocol(error);
         let args = Args::new(&[], &[], 0);
-        refuse(&mut self.scratch, &self.login, refusal, None, &args, taking);
+        let (scratch, login) = (&mut self.scratch, &self.login);
+        refuse(scratch, login, &self.place, refusal, None, &args, taking);
         self.conclude(Action::Refuse(refusal), taking.rules, up, down);
     }
 
@@ -377,18 +410,26 @@ fn inject_head(replacement: &Replacement, len: usize, up: &mut Pipe) {
 fn prepare<'r>(
     scratch: &mut BytesMut,
     login: &mut Login,
-    multi: Multi,
+    standing: Standing<'_>,
     session: u64,
     args: &Args<'_>,
     taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
-    let judged = judge(login, args, multi, taking.rules, taking.facts);
+    let judged = judge(login, args, standing, taking.rules, taking.facts);
     match judged.verdict {
         Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
         Verdict::Wait => Action::Wait,
         Verdict::Hold => Action::Hold,
         Verdict::Refuse(refusal) => {
-            refuse(scratch, login, refusal, judged.entry, args, taking);
+            refuse(
+                scratch,
+                login,
+                standing.place,
+                refusal,
+                judged.entry,
+                args,
+                taking,
+            );
             Action::Refuse(refusal)
         }
         // The proxy's own commands are short. One that is not whole is waited for.
@@ -398,7 +439,15 @@ fn prepare<'r>(
             match answer_own(kind, login, args, session, taking, scratch) {
                 Ok(answered) => Action::Answered(answered),
                 Err(refusal) => {
-                    refuse(scratch, login, refusal, judged.entry, args, taking);
+                    refuse(
+                        scratch,
+                        login,
+                        standing.place,
+                        refusal,
+                        judged.entry,
+                        args,
+                        taking,
+                    );
                     Action::Refuse(refusal)
                 }
             }
@@ -410,6 +459,7 @@ fn prepare<'r>(
 fn refuse(
     scratch: &mut BytesMut,
     login: &Login,
+    place: &Place,
     refusal: Refusal,
     entry: Option<&Entry>,
     args: &Args<'_>,
@@ -424,6 +474,7 @@ fn refuse(
         command: command.as_bytes(),
         id,
         args: judged,
+        whereabouts: place.whereabouts(),
         refusal,
         rules,
     });

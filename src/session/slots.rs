@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
+use super::place::Target;
+
 /// One reply that is owed, or a run of plain ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Slot {
@@ -13,10 +15,17 @@ pub(super) enum Slot {
     Blocking,
     /// The reply to MULTI, EXEC or DISCARD: it tells whether a transaction is open.
     Transaction(Transaction),
+    /// The reply to SELECT: it tells whether the database is another one.
+    Select(Target),
     /// The error of a command that was sent to spoil the transaction; ours takes its place.
     Poison { len: u32 },
     /// The reply to a command of our own: nobody's.
     Swallow,
+    /// The same, to SCRIPT LOAD with so many bytes of script.
+    Load(u32),
+    /// The reply to a call of a script that the proxy knows, and has put so many bytes of into it: it
+    /// may tell that Redis knows it no more.
+    Script(u32),
     /// Ours alone.
     Local { len: u32 },
 }
@@ -37,11 +46,16 @@ pub(super) struct Slots {
     replies: BytesMut,
     /// How many `Transaction` slots there are.
     transactions: usize,
+    /// The bytes of `Load` and `Script`.
+    scripts: usize,
 }
 
 /// Slots and reply bytes that are kept when empty: what a pipeline of a thousand refusals needs.
 const KEPT_SLOTS: usize = 1024;
 const KEPT_BYTES: usize = 64 * 1024;
+
+/// A client can make a slot with every few bytes that it sends.
+const _: () = assert!(size_of::<Slot>() == 8);
 
 // === impl Slots ===
 
@@ -57,6 +71,11 @@ impl Slots {
     /// Whether a MULTI, EXEC or DISCARD is not answered yet.
     pub(super) fn transaction_pending(&self) -> bool {
         self.transactions > 0
+    }
+
+    /// Bytes of scripts that were put in and are not answered yet.
+    pub(super) fn scripts(&self) -> usize {
+        self.scripts
     }
 
     /// Bytes that the queue takes: ours that wait for their turn, and the slots themselves, of
@@ -77,8 +96,10 @@ impl Slots {
     }
 
     pub(super) fn push(&mut self, slot: Slot) {
-        if matches!(slot, Slot::Transaction(_)) {
-            self.transactions += 1;
+        match slot {
+            Slot::Transaction(_) => self.transactions += 1,
+            Slot::Load(len) | Slot::Script(len) => self.scripts += len as usize,
+            _ => {}
         }
         self.queue.push_back(slot);
     }
@@ -103,6 +124,7 @@ impl Slots {
                 return;
             }
             Some(Slot::Transaction(_)) => self.transactions -= 1,
+            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
             _ => {}
         }
         self.queue.pop_back();
@@ -122,7 +144,8 @@ impl Slots {
                 self.replies.advance(len);
             }
             Some(Slot::Transaction(_)) => self.transactions -= 1,
-            Some(Slot::Upstream(_) | Slot::Blocking | Slot::Swallow) | None => {}
+            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
+            Some(Slot::Upstream(_) | Slot::Blocking | Slot::Select(_) | Slot::Swallow) | None => {}
         }
         self.queue.pop_front();
         if self.queue.is_empty() {

@@ -4,10 +4,12 @@ use bytes::BytesMut;
 
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
 
-use super::judge::Multi;
+use super::judge::{Multi, Standing};
 use super::login::Login;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::rules::Rules;
+use super::scripts::Loaded;
 use super::slots::{Slot, Slots};
 
 /// One client, from its identity to its last reply.
@@ -30,6 +32,10 @@ pub struct Session {
     pub(super) fresh: bool,
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
+    /// The databases that the next request may run in.
+    pub(super) place: Place,
+    /// The scripts that the upstream connection has loaded.
+    pub(super) loaded: Loaded,
     /// The user changed while a request of its transaction streams by.
     pub(super) spoil_after_tail: bool,
     /// The request at the front waits for a reply that is owed.
@@ -86,6 +92,8 @@ impl Session {
             phase: Phase::Detached,
             fresh: false,
             in_multi: false,
+            place: Place::default(),
+            loaded: Loaded::default(),
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
@@ -123,6 +131,8 @@ impl Session {
         self.phase = Phase::Attached;
         self.fresh = true;
         self.spoil_after_tail = false;
+        self.place = Place::default();
+        self.loaded.forget();
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
             self.send_name(&name, up);
@@ -166,6 +176,15 @@ impl Session {
             Multi::Open
         } else {
             Multi::Closed
+        }
+    }
+
+    /// What the next request comes into the middle of.
+    #[inline]
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing {
+            multi: self.multi(),
+            place: &self.place,
         }
     }
 

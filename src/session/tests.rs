@@ -1,6 +1,8 @@
 //! Sessions driven byte by byte, without a socket.
 
 mod adopt;
+mod place;
+mod scripts;
 
 use std::time::Instant;
 

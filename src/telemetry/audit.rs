@@ -48,6 +48,9 @@ pub struct Event<'a> {
     /// The command as the client named it, with its subcommand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<&'a str>,
+    /// The databases that the client may have been in, of a user that may use some only. Mostly one.
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    pub databases: &'a [u32],
     /// The keys and channels that the request names, at most 16, each cut to 256 bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,

@@ -13,6 +13,7 @@
 mod auth;
 mod clients;
 mod commandline;
+mod databases;
 mod framing;
 mod harness;
 mod identity;
@@ -25,6 +26,7 @@ mod pipelines;
 mod production_users;
 mod refusals;
 mod rewrite;
+mod scripts;
 mod support;
 mod tls;
 mod upstream;

@@ -55,6 +55,7 @@ pub struct Builder {
     others: Vec<(String, u16, String)>,
     identities: String,
     users: String,
+    files: Vec<(String, String)>,
     extra: String,
     ready: Ready,
     allowed: Vec<String>,
@@ -83,6 +84,7 @@ impl Builder {
             others: Vec::new(),
             identities: IDENTITIES.to_owned(),
             users: USERS.to_owned(),
+            files: Vec::new(),
             extra: String::new(),
             ready: Ready::Answers("admin"),
             allowed: Vec::new(),
@@ -152,6 +154,12 @@ impl Builder {
         self
     }
 
+    /// One more file beside the configuration.
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
     /// More tables at the end of the file.
     pub fn section(mut self, text: &str) -> Self {
         self.extra.push_str(text);
@@ -216,6 +224,9 @@ impl Builder {
         text.push_str("[policy]\nacl_files = [\"users.acl\"]\n\n");
         text.push_str(&self.extra);
         std::fs::write(dir.join("users.acl"), &self.users).unwrap();
+        for (name, content) in &self.files {
+            std::fs::write(dir.join(name), content).unwrap();
+        }
         let path = dir.join("respgate.toml");
         std::fs::write(&path, text).unwrap();
         path
@@ -463,7 +474,12 @@ impl Proxy {
 
     /// Replaces the ACL file, without a word to the proxy.
     pub fn write_users(&self, users: &str) {
-        std::fs::write(self.dir.path().join("users.acl"), users).unwrap();
+        self.write_file("users.acl", users);
+    }
+
+    /// Replaces a file beside the configuration.
+    pub fn write_file(&self, name: &str, content: &str) {
+        std::fs::write(self.dir.path().join(name), content).unwrap();
     }
 
     /// Sends SIGHUP and waits until one more log line than before has this in it.
