@@ -1,6 +1,6 @@
-//! The verdict on one request: alone, and through a whole session.
+//! The verdict on one request: alone, and through a whole session; and what the number of users costs.
 //!
-//! All beside `redis-protocol`'s `decode_range` of `SET key <64 B>`: what merely finding the
+//! Verdicts and sessions beside `redis-protocol`'s `decode_range` of `SET key <64 B>`: what merely finding the
 //! arguments costs there. `cargo bench --bench decide`.
 
 mod support;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use respgate::command::{Resolved, Table};
 use respgate::identity::{AuthKind, Identity, Who};
-use respgate::policy::{Decision, Policy, Source, Whereabouts, decide};
+use respgate::policy::{Decision, PasswordHash, Policy, Source, Whereabouts, decide};
 use respgate::resp::{Limits, RequestScanner, Scan};
 use respgate::rewrite::Names;
 use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
@@ -23,6 +23,9 @@ const VALUE: &[u8] = &[b'v'; 64];
 fn main() {
     verdicts();
     sessions();
+    verdicts_among_users();
+    changes_among_users();
+    logins_among_users();
 }
 
 /// What `Session` asks of names, table and policy for each request.
@@ -64,6 +67,60 @@ fn verdicts() {
         &mset,
         true,
     );
+    group.run();
+}
+
+/// A session holds its user: how many others there are doesn't matter.
+fn verdicts_among_users() {
+    let set = request(&[b"SET", KEY, VALUE]);
+    let mut group = Group::new("verdict among users: SET, one prefix pattern");
+    for (name, users) in [("1 user", 1), ("100 users", 100), ("10,000 users", 10_000)] {
+        let rules = among(users);
+        group.add(name, 1, verdict_of(rules, "u0", &set, true));
+    }
+    group.run();
+}
+
+/// `ACL SETUSER`: a new policy, which shares the other users.
+fn changes_among_users() {
+    let table = Table::builtin();
+    let rules: [&[u8]; 5] = [b"on", b">secret", b"+@read", b"~user:*", b"&news.*"];
+    let mut group = Group::new("change: Policy::with_user, five rules");
+    for (name, user, users) in [
+        ("a new user beside 1", "new", 1),
+        ("a new user beside 1,000", "new", 1000),
+        ("a new user beside 10,000", "new", 10_000),
+        ("a change to one of 1", "u0", 1),
+        ("a change to one of 1,000", "u500", 1000),
+        ("a change to one of 10,000", "u5000", 10_000),
+    ] {
+        let (policy, table) = (among(users).policy().clone(), &table);
+        group.add(name, 1, move || {
+            policy.with_user(black_box(user.as_bytes()), &rules, table)
+        });
+    }
+    group.run();
+}
+
+/// AUTH, which hashes the password whether the user exists or not.
+fn logins_among_users() {
+    let mut group = Group::new("login: Policy::authenticate");
+    group.add("SHA-256 of the password", 1, || {
+        PasswordHash::of(black_box(b"secret"))
+    });
+    for (name, user, password, users) in [
+        ("one of 1 user", "u0", "secret", 1),
+        ("one of 10,000 users", "u5000", "secret", 10_000),
+        ("one of 10,000, another password", "u5000", "wrong", 10_000),
+        ("nobody among 10,000", "nobody", "secret", 10_000),
+    ] {
+        let policy = among(users).policy().clone();
+        let known = user != "nobody" && password == "secret";
+        group.add(name, 1, move || {
+            let found = policy.authenticate(black_box(user), black_box(password.as_bytes()));
+            assert_eq!(found.is_some(), known);
+        });
+    }
     group.run();
 }
 
@@ -117,20 +174,38 @@ fn patterns(beginning: &str) -> String {
     (0..99).map(pattern).collect::<Vec<_>>().join(" ")
 }
 
+/// So many users, named `u0`, `u1` and on, who may do the same.
+fn among(users: usize) -> Rules {
+    let user = |n| format!("user u{n} on >secret +@all ~user:*\n");
+    compiled((0..users).map(user).collect())
+}
+
 fn rules(user: &str) -> Rules {
+    compiled(format!("user app on nopass {user}\n"))
+}
+
+fn compiled(content: String) -> Rules {
     let table = Table::builtin();
     let names = Names::compile(&table, &[], &[]).expect("there is nothing to rewrite");
     let source = Source {
         path: "users.acl".into(),
-        content: format!("user app on nopass {user}\n").into_bytes(),
+        content: content.into_bytes(),
     };
     let (policy, _) = Policy::parse(&[source], &table).expect("the rules are valid");
     Rules::new(table, names, policy, Limits::default(), 64 * 1024)
 }
 
 fn verdict(user: &str, bytes: &[u8], allowed: bool) -> impl FnMut() -> Decision + use<> {
-    let rules = rules(user);
-    let user = Arc::clone(rules.policy().user("app").expect("it was just defined"));
+    verdict_of(rules(user), "app", bytes, allowed)
+}
+
+fn verdict_of(
+    rules: Rules,
+    user: &str,
+    bytes: &[u8],
+    allowed: bool,
+) -> impl FnMut() -> Decision + use<> {
+    let user = Arc::clone(rules.policy().user(user).expect("it was just defined"));
     let bytes = bytes.to_vec();
     let mut scanner = RequestScanner::new(Limits::default());
     assert_eq!(scanner.scan(&bytes), Ok(Scan::Request));

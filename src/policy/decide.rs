@@ -375,8 +375,8 @@ fn check_touches(selector: &Selector, command: &Command, args: &Args<'_>) -> Che
                 }
                 DenyReason::Channel { index }
             }
-            Touch::AllKeys { index, why } => {
-                if selector.allows_any_key() {
+            Touch::AllKeys { index, access, why } => {
+                if selector.allows_any_key(access) {
                     return ControlFlow::Continue(());
                 }
                 DenyReason::AllKeys { index, why }

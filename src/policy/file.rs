@@ -1,5 +1,6 @@
 //! ACL files: `user NAME rule…`, one a line, as Redis writes them, and `role NAME rule…`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::SplitAsciiWhitespace;
@@ -82,8 +83,9 @@ impl Policy {
         let roles = collect_roles(&roles, table, &mut problems);
         let mut warnings = Vec::new();
         let mut compiled: Vec<Arc<User>> = Vec::new();
+        let mut names = HashSet::new();
         for definition in &users {
-            if compiled.iter().any(|known| known.name() == definition.name) {
+            if !names.insert(definition.name) {
                 let reason =
                     "Duplicate user found. A user can only be defined once in config files";
                 problems.push(definition.problem(definition.name, reason));

@@ -63,16 +63,16 @@ impl Keys {
         }
     }
 
-    /// Whether every key may be read and written: `allkeys`, or `*` as a pattern (`%RW~*`), which
+    /// Whether every key may be touched like this: `allkeys`, or `*` as a pattern (`%R~*`), which
     /// Redis looks at key by key and takes for all in SORT … BY
     /// (`ACLSelectorHasUnrestrictedKeyAccess`).
-    pub(super) fn allow_any(&self) -> bool {
+    pub(super) fn allow_any(&self, access: Access) -> bool {
         match self {
             Self::All => true,
             Self::Some(patterns) => patterns
                 .list
                 .iter()
-                .any(|key| key.pattern.source() == b"*" && key.access.covers(Access::READ_WRITE)),
+                .any(|key| key.pattern.source() == b"*" && key.access.covers(access)),
         }
     }
 

@@ -9,6 +9,7 @@ use super::lethal::Lethal;
 use super::password::PasswordHash;
 use super::pattern::Pattern;
 use super::script::PinnedScript;
+use super::selector::Selector;
 
 /// A rule as it is applied to a user, left to right.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(super) enum Rule {
     Reset,
     ClearSelectors,
     /// `( … )`: a set of permissions of its own.
-    Selector(Vec<SelectorRule>),
+    Selector(Box<Selector>),
     /// A permission of the root.
     Root(SelectorRule),
     Lethal(LethalRule),
@@ -37,10 +38,17 @@ pub(super) enum SelectorRule {
     Command(CommandRule),
     AllKeys,
     ResetKeys,
-    Key { pattern: Pattern, access: Access },
+    Key {
+        pattern: Pattern,
+        access: Access,
+    },
+    /// What begins like a key and is none: Redis says so only where it may stand.
+    MalformedKey,
     AllChannels,
     ResetChannels,
     Channel(Pattern),
+    /// The same of channels.
+    MalformedChannel,
     AllDatabases,
     ResetDatabases,
     Databases(Vec<u32>),
@@ -167,11 +175,11 @@ impl Rule {
     /// What stands between parentheses, split as Redis splits it: quotes may hold blanks.
     fn parse_selector(inner: &[u8], table: &Table) -> Result<Self, RuleError> {
         let words = split_inline(inner).map_err(|_| RuleError::Syntax)?;
-        let rules = words.as_args().iter();
-        rules
-            .map(|rule| SelectorRule::parse(rule, table))
-            .collect::<Result<_, _>>()
-            .map(Self::Selector)
+        let mut selector = Selector::default();
+        for rule in words.as_args().iter() {
+            selector.apply(SelectorRule::parse(rule, table)?, table)?;
+        }
+        Ok(Self::Selector(Box::new(selector)))
     }
 }
 
@@ -189,9 +197,11 @@ impl SelectorRule {
             "allcommands" => Self::Command(CommandRule::All(true)),
             "nocommands" => Self::Command(CommandRule::All(false)),
             folded => match text {
-                [b'~', pattern @ ..] => Self::key(pattern, Access::READ_WRITE)?,
-                [b'%', rest @ ..] => Self::parse_key_permission(rest)?,
-                [b'&', pattern @ ..] => Self::Channel(printable(pattern)?),
+                [b'~', pattern @ ..] => Self::key(pattern, Access::READ_WRITE),
+                [b'%', rest @ ..] => Self::parse_key_permission(rest),
+                [b'&', pattern @ ..] => {
+                    printable(pattern).map_or(Self::MalformedChannel, Self::Channel)
+                }
                 [b'+' | b'-', ..] => Self::Command(CommandRule::parse(text, table)?),
                 _ => match folded.strip_prefix("db=") {
                     Some(numbers) => Self::parse_databases(numbers)?,
@@ -203,25 +213,24 @@ impl SelectorRule {
 
     /// `%R~`, `%W~`, `%RW~`, each letter once, in any case and order. Redis takes `%R` too, for the
     /// empty pattern.
-    fn parse_key_permission(rest: &[u8]) -> Result<Self, RuleError> {
+    fn parse_key_permission(rest: &[u8]) -> Self {
         let mut access = Access::NONE;
         for (at, letter) in rest.iter().enumerate() {
             match letter.to_ascii_uppercase() {
                 b'R' if !access.reads() => access = access | Access::READ,
                 b'W' if !access.writes() => access = access | Access::WRITE,
                 b'~' if access != Access::NONE => return Self::key(&rest[at + 1..], access),
-                _ => return Err(RuleError::Syntax),
+                _ => return Self::MalformedKey,
             }
         }
         if access == Access::NONE {
-            return Err(RuleError::Syntax);
+            return Self::MalformedKey;
         }
         Self::key(b"", access)
     }
 
-    fn key(pattern: &[u8], access: Access) -> Result<Self, RuleError> {
-        let pattern = printable(pattern)?;
-        Ok(Self::Key { pattern, access })
+    fn key(pattern: &[u8], access: Access) -> Self {
+        printable(pattern).map_or(Self::MalformedKey, |pattern| Self::Key { pattern, access })
     }
 
     /// `db=0,3`: canonical numbers, as Valkey 9 has them.
@@ -240,11 +249,8 @@ impl SelectorRule {
 }
 
 /// Patterns hold no blank and no NUL (`ACLStringHasSpaces`).
-fn printable(pattern: &[u8]) -> Result<Pattern, RuleError> {
-    if has_spaces(pattern) {
-        return Err(RuleError::Syntax);
-    }
-    Ok(Pattern::new(pattern))
+fn printable(pattern: &[u8]) -> Option<Pattern> {
+    (!has_spaces(pattern)).then(|| Pattern::new(pattern))
 }
 
 /// Redis' `ACLStringHasSpaces`: names and patterns that hold such bytes could not be written down.
@@ -283,7 +289,8 @@ impl CommandRule {
             known if known.parent.is_some() => Err(RuleError::FirstArgOfSubcommand),
             _ if argument.is_empty() => Err(RuleError::Syntax),
             known if known.container => Err(RuleError::UnknownCommand),
-            _ if argument.contains(&0) => Err(RuleError::Syntax),
+            // Redis takes blanks, can't read what it then prints, and 8.2 dies of the next rule.
+            _ if has_spaces(argument) => Err(RuleError::Syntax),
             _ => Ok(Self::FirstArg(id, argument.into())),
         }
     }

@@ -41,6 +41,15 @@ impl Selector {
             SelectorRule::AllKeys => self.keys = Keys::All,
             SelectorRule::ResetKeys => self.keys = Keys::default(),
             SelectorRule::Key { pattern, access } => self.keys.add(pattern, access)?,
+            SelectorRule::MalformedKey if self.allows_all_keys() => {
+                return Err(RuleError::KeyAfterAll);
+            }
+            SelectorRule::MalformedChannel if self.allows_all_channels() => {
+                return Err(RuleError::ChannelAfterAll);
+            }
+            SelectorRule::MalformedKey | SelectorRule::MalformedChannel => {
+                return Err(RuleError::Syntax);
+            }
             SelectorRule::AllChannels => self.channels = Channels::All,
             SelectorRule::ResetChannels => self.channels = Channels::default(),
             SelectorRule::Channel(pattern) => match &mut self.channels {
@@ -87,9 +96,9 @@ impl Selector {
         matches!(self.keys, Keys::All)
     }
 
-    /// Whether every key may be read and written, be it by a pattern.
-    pub fn allows_any_key(&self) -> bool {
-        self.keys.allow_any()
+    /// Whether every key may be touched like this, be it by a pattern.
+    pub fn allows_any_key(&self, access: Access) -> bool {
+        self.keys.allow_any(access)
     }
 
     /// Whether no channel needs to be looked at.

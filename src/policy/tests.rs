@@ -125,6 +125,15 @@ fn keys_need_what_the_command_does_to_them() {
 #[test]
 fn a_star_for_reading_and_writing_is_a_pattern_like_others() {
     allowed("+@all %RW~*", "SORT a BY w_*");
+    allowed("+@all %R~*", "SORT a BY w_* GET x_*");
+    denied(
+        "+@all %W~* %R~a",
+        "SORT a BY w_*",
+        DenyReason::AllKeys {
+            index: 3,
+            why: "BY",
+        },
+    );
     denied("+@all %RW~*", "SET  v", DenyReason::Key { index: 1 });
     allowed("+@all ~*", "SET  v");
     // `~*` sets a flag after which patterns are refused; this does not.
@@ -233,6 +242,16 @@ fn wrong_rules_are_refused_in_redis_words() {
     }
     let mut all = user("allkeys allchannels", &table);
     assert_eq!(all.apply(b"~a", &table), Err(RuleError::KeyAfterAll));
+    // Redis looks at the flag first, and at one word of a selector after the other.
+    for rule in [&b"~a b"[..], b"%X~a", b"(~* ~a +nope)"] {
+        assert_eq!(all.apply(rule, &table), Err(RuleError::KeyAfterAll));
+    }
+    let mut channels = user("allchannels", &table);
+    assert_eq!(
+        channels.apply(b"&a b", &table),
+        Err(RuleError::ChannelAfterAll)
+    );
+    assert_eq!(channels.apply(b"+get|a b", &table), Err(RuleError::Syntax));
     assert_eq!(all.apply(b"&a", &table), Err(RuleError::ChannelAfterAll));
 }
 

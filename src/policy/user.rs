@@ -91,13 +91,7 @@ impl User {
             Rule::Sanitize(sanitize) => self.skips_sanitizing = !sanitize,
             Rule::Reset => *self = Self::new(&self.name),
             Rule::ClearSelectors => self.selectors.truncate(1),
-            Rule::Selector(rules) => {
-                let mut selector = Selector::default();
-                for rule in rules {
-                    selector.apply(rule, table)?;
-                }
-                self.selectors.push(selector);
-            }
+            Rule::Selector(selector) => self.selectors.push(*selector),
             Rule::Root(rule) => self.selectors[0].apply(rule, table)?,
             Rule::Lethal(LethalRule::None) => self.lethal = Lethal::default(),
             Rule::Lethal(LethalRule::Any) => self.lethal.allow_any(),

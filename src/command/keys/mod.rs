@@ -56,6 +56,8 @@ pub enum Touch<'a> {
     AllKeys {
         /// The argument that is to blame.
         index: usize,
+        /// What happens to them.
+        access: Access,
         /// The option that is to blame.
         why: &'static str,
     },

@@ -110,6 +110,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
                 if self.arg(at + 1)?.contains(&b'*') {
                     self.touch(Touch::AllKeys {
                         index: at + 1,
+                        access: Access::READ,
                         why: "BY",
                     })?;
                 }
@@ -117,6 +118,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
             } else if is(word, &["get"]) && left >= 1 {
                 self.touch(Touch::AllKeys {
                     index: at + 1,
+                    access: Access::READ,
                     why: "GET",
                 })?;
                 at += 2;
@@ -153,7 +155,8 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
     }
 
     /// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH pw] [AUTH2 user pw] [KEYS key…]`;
-    /// KEYS takes all that follows, and only with an empty key before.
+    /// KEYS takes all that follows, and only with an empty key before. With nothing behind it 8.2
+    /// checks the empty key and 7.0 none.
     fn migrate(&mut self) -> Result<(), Stop> {
         let len = self.args.len();
         let mut at = 6;
@@ -166,7 +169,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
                 at += 2;
             } else if is(word, &["auth2"]) && left >= 2 {
                 at += 3;
-            } else if is(word, &["keys"]) && self.arg(3)?.is_empty() {
+            } else if is(word, &["keys"]) && left >= 1 && self.arg(3)?.is_empty() {
                 return self.keys(at + 1, len, 1, Access::READ_WRITE);
             } else {
                 return Err(Stop::Unparsable(at));
@@ -260,6 +263,7 @@ impl<'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'_, 'a, V> {
         } else {
             self.touch(Touch::AllKeys {
                 index: 1,
+                access: Access::READ_WRITE,
                 why: "DEBUG",
             })
         }

@@ -14,48 +14,9 @@ use super::*;
 use crate::command::{Resolved, Table};
 use crate::resp::OwnedArgs;
 
-/// Valid requests, one or more of every command with keys; `""` is an empty argument.
-const REQUESTS: &str = r#"
-vadd k VALUES 1 1 e|vcard k|vdim k|vemb k e|vgetattr k e|vinfo k|vismember k e|vlinks k e|vrandmember k
-vrem k e|vsetattr k e {}|vsim k ELE e
-append k v|bitcount k|bitfield k|bitfield k GET u8 0|bitfield k SET u8 0 1|bitfield k OVERFLOW SAT INCRBY u8 0 1
-bitfield k GET u8 0 OVERFLOW SAT GET u8 0|bitfield_ro k GET u8 0|bitop AND d a b|bitop NOT d a|bitpos k 1
-blmove a b LEFT RIGHT 0|blmpop 0 2 a b LEFT|blpop a b 0|brpop a 0|brpoplpush a b 0|bzmpop 0 1 a MIN
-bzpopmax a b 0|bzpopmin a 0|copy a b|copy a b DB 1 REPLACE|decr k|decrby k 1|del a|del a b c|dump k
-eval s 0|eval s 1 a x|eval s 2 a b|eval_ro s 1 a|evalsha s 2 a b x|evalsha_ro s 0|exists a b|expire k 1
-expireat k 1|expiretime k|fcall f 1 a|fcall_ro f 1 a x|geoadd k 1 1 m|geodist k a b|geohash k m|geopos k m
-georadius k 0 0 1 m|georadius k 0 0 1 m STORE d|georadius k 0 0 1 m COUNT 1 STOREDIST d|georadius_ro k 0 0 1 m
-georadiusbymember k m 1 m|georadiusbymember k m 1 m ASC STORE d|georadiusbymember_ro k m 1 m
-geosearch k FROMMEMBER m BYRADIUS 1 m|geosearchstore d k FROMMEMBER m BYRADIUS 1 m
-get k|getbit k 0|getdel k|getex k|getex k PERSIST|getrange k 0 1|getset k v
-hdel k f|hexists k f|hexpire k 1 FIELDS 1 f|hexpireat k 1 FIELDS 1 f|hexpiretime k FIELDS 1 f|hget k f|hgetall k
-hgetdel k FIELDS 1 f|hgetex k FIELDS 1 f|hincrby k f 1|hincrbyfloat k f 1|hkeys k|hlen k|hmget k f|hmset k f v
-hpersist k FIELDS 1 f|hpexpire k 1 FIELDS 1 f|hpexpireat k 1 FIELDS 1 f|hpexpiretime k FIELDS 1 f
-hpttl k FIELDS 1 f|hrandfield k|hscan k 0|hset k f v|hsetex k FIELDS 1 f v|hsetnx k f v|hstrlen k f
-httl k FIELDS 1 f|hvals k|incr k|incrby k 1|incrbyfloat k 1|lcs a b LEN|lindex k 0|linsert k BEFORE p v|llen k
-lmove a b LEFT RIGHT|lmpop 2 a b LEFT COUNT 2|lpop k|lpos k v|lpush k v|lpushx k v|lrange k 0 1|lrem k 0 v
-lset k 0 v|ltrim k 0 1|memory usage k|memory usage k SAMPLES 5|mget a|mget a b c|migrate h 1 k 0 1
-migrate h 1 k 0 1 COPY REPLACE|migrate h 1 "" 0 1 KEYS a b|migrate h 1 "" 0 1 COPY AUTH2 u p KEYS a
-migrate h 1 "" 0 1 COPY AUTH KEYS KEYS a|move k 1|mset a 1|mset a 1 b 2|msetnx a 1 b 2
-object refcount k|object encoding k|object idletime k|object freq k|persist k|pexpire k 1|pexpireat k 1
-pexpiretime k|pfadd k e|pfcount a b|pfdebug GETREG k|pfmerge d a b|psetex k 1 v|pttl k|rename a b|renamenx a b
-restore k 0 x|restore-asking k 0 x|rpop k|rpoplpush a b|rpush k v|rpushx k v|sadd k m|scard k|sdiff a b
-sdiffstore d a b|set k v|set k v GET|set k v EX 1 GET|set k v NX|setbit k 0 1|setex k 1 v|setnx k v|setrange k 0 v
-sinter a b|sintercard 2 a b LIMIT 1|sinterstore d a b|sismember k m|smembers k|smismember k m|smove a b m
-sort k|sort k STORE d|sort k LIMIT 0 1 ALPHA STORE a STORE d|sort k BY nosort STORE d|sort_ro k|spop k
-srandmember k|srem k m|sscan k 0|strlen k|substr k 0 1|sunion a b|sunionstore d a b|touch a b|ttl k|type k
-unlink a b|watch a b|xack k g 0-1|xackdel k g IDS 1 0-1|xadd k * f v|xautoclaim k g c 0 0|xclaim k g c 0 0-1
-xdel k 0-1|xdelex k IDS 1 0-1|xgroup delconsumer k g c|xgroup destroy k g|xgroup setid k g 0|xgroup create k g 0
-xgroup createconsumer k g c|xinfo stream k|xinfo groups k|xinfo consumers k g|xlen k|xpending k g|xrange k - +
-xread STREAMS k 0|xread COUNT 1 BLOCK 0 STREAMS a b 0 0|xreadgroup GROUP g c STREAMS k >
-xreadgroup GROUP g c COUNT 1 NOACK STREAMS a b > >|xreadgroup GROUP STREAMS c STREAMS k >
-xrevrange k + -|xsetid k 0-1|xtrim k MAXLEN 1|zadd k 1 m|zcard k|zcount k 0 1|zdiff 2 a b|zdiffstore d 2 a b
-zincrby k 1 m|zinter 2 a b|zintercard 1 a|zinterstore d 2 a b WEIGHTS 1 1|zlexcount k - +|zmpop 2 a b MIN
-zmscore k m|zpopmax k|zpopmin k|zrandmember k|zrange k 0 1|zrangebylex k - +|zrangebyscore k 0 1
-zrangestore d k 0 1|zrank k m|zrem k m|zremrangebylex k - +|zremrangebyrank k 0 1|zremrangebyscore k 0 1
-zrevrange k 0 1|zrevrangebylex k + -|zrevrangebyscore k 1 0|zrevrank k m|zscan k 0|zscore k m|zunion 2 a b
-zunionstore d 2 a b
-"#;
+/// Valid requests, one or more of every command with keys; `""` is an empty argument, `|` stands
+/// between two.
+const REQUESTS: &str = include_str!("requests.txt");
 
 /// Where Redis' own key search is wrong (redis pull request 15478): up to 8.2 it looks for a keyword
 /// that the command itself takes for a value. First the request, then our keys, which are those that

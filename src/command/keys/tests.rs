@@ -50,7 +50,7 @@ fn told(table: &Table, args: &Args<'_>) -> String {
                 assert_eq!(args.get(index), Some(name));
                 ((if pattern { "P" } else { "C" }).to_owned(), name)
             }
-            Touch::AllKeys { index, why } => {
+            Touch::AllKeys { index, why, .. } => {
                 assert!(index < args.len());
                 ("*".to_owned(), why.as_bytes())
             }
@@ -255,6 +255,7 @@ fn migrate_skips_what_is_not_keys() {
         ),
         ("MIGRATE h p \"\" 0 1", "RW:"),
         ("MIGRATE h p k 0 1 KEYS a", "unparsable:6"),
+        ("MIGRATE h p \"\" 0 1 KEYS", "unparsable:6"),
         ("MIGRATE h p \"\" 0 1 KEYS\\0 a", "unparsable:6"),
         ("MIGRATE h p \"\" 0 1 AUTH2 KEYS", "unparsable:6"),
     ]);
