@@ -138,9 +138,9 @@ fn a_save_that_fails_changes_nothing_and_says_why_in_the_log() {
     fails(&mut admin, "ACL LOAD or SIGHUP first");
     assert_eq!(read(&file), theirs);
     std::fs::write(&file, USERS).unwrap();
-    // A rule that no line can hold.
+    // A rule that no file can hold: they are UTF-8.
     assert_eq!(
-        admin.call(&["ACL", "SETUSER", "bob", "+get|two words"]),
+        admin.call_bytes(&[b"ACL", b"SETUSER", b"bob", b"~\xff"]),
         ok()
     );
     fails(&mut admin, "could not be loaded");
