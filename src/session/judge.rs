@@ -119,7 +119,12 @@ fn judge_known<'r>(
         Decision::Deny(_) if standing.may_be_found(user) => return Verdict::Hold,
         // Inside MULTI nothing settles where it will run.
         Decision::Deny(denial) | Decision::Unsettled(denial) => {
-            return Verdict::Refuse(Refusal::Policy(denial.reason));
+            // Redis counts the arguments before it asks its ACL.
+            let reason = match rules.table().command(id).arity_fits(judged.len()) {
+                true => denial.reason,
+                false => DenyReason::Arity,
+            };
+            return Verdict::Refuse(Refusal::Policy(reason));
         }
         Decision::Wait if args.is_whole() => {
             let reason = DenyReason::Unparsable { index: 0 };

@@ -584,3 +584,66 @@ fn refusal_leaves_one_audit_line_that_says_why() {
         "a value or a password was logged"
     );
 }
+
+#[test]
+fn errors_come_in_the_order_of_redis_own_checks() {
+    // The same user here and there; 8.2.3 has the words that the proxy uses.
+    let rules = [
+        "on",
+        ">pw",
+        "~a:*",
+        "&a",
+        "+get",
+        "+mget",
+        "+publish",
+        "+config|get",
+        "(+set",
+        "~b:*)",
+    ];
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let mut direct = server.direct();
+    let mut setuser = vec!["ACL", "SETUSER", "cart"];
+    setuser.extend(rules);
+    assert_eq!(direct.call(&setuser), Reply::Simple("OK".into()));
+    assert_eq!(
+        direct.call(&["AUTH", "cart", "pw"]),
+        Reply::Simple("OK".into())
+    );
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&format!(
+            "user cart {}\nuser admin on ~* +@all\nuser search on\n",
+            rules.join(" ")
+        ))
+        .start();
+    let mut client = proxy.client("cart");
+    for line in [
+        "NOSUCH",
+        "NOSUCH a b",
+        "CONFIG",
+        "CONFIG NOSUCH",
+        "CONFIG SET dir",
+        "CONFIG SET dir x",
+        "CONFIG GET",
+        "GET",
+        "GET a:1 b",
+        "GET b:1",
+        "GET x",
+        "MGET a:1 x",
+        "SET a:1 v",
+        "SET b:1",
+        "SET x v",
+        "FLUSHALL",
+        "PUBLISH b x",
+        "PUBLISH b",
+        "SHUTDOWN x y z w",
+        "EVAL x",
+        "ACL",
+        "ACL SETUSER",
+        "ACL SETUSER x",
+        "MULTI x",
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        assert_eq!(client.call(&args), direct.call(&args), "{line}");
+    }
+}
