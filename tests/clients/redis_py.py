@@ -1,24 +1,10 @@
 """Drives the proxy with redis-py as applications do: redis_py.py PORT CERTIFICATES."""
 
-import sys
-
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-port, certs = int(sys.argv[1]), sys.argv[2]
-
-
-def connect(name, **more):
-    return redis.Redis(
-        host="localhost",
-        port=port,
-        ssl=True,
-        ssl_ca_certs=f"{certs}/ca.pem",
-        ssl_certfile=f"{certs}/{name}.pem",
-        ssl_keyfile=f"{certs}/{name}.key",
-        decode_responses=True,
-        socket_timeout=20,
-        **more,
-    )
+from proxy import certs, connect, port
 
 
 def refused(call, *args, **kwargs):
@@ -83,8 +69,11 @@ raw.connection_pool.connection_kwargs["decode_responses"] = False
 assert raw.set("cart:bin", binary)
 assert raw.get("cart:bin") == binary
 
+# redis-py waits half a minute between its attempts; the first tells it all.
+once = {"retry": Retry(NoBackoff(), 0)}
+
 # The wrong password of a right certificate, and a right certificate of nobody.
-for client in (connect("cart", password="wrong"), connect("nobody")):
+for client in (connect("cart", password="wrong", **once), connect("nobody", **once)):
     try:
         client.ping()
         raise AssertionError("let in")
@@ -93,7 +82,7 @@ for client in (connect("cart", password="wrong"), connect("nobody")):
 
 # Without a certificate nobody gets in.
 try:
-    redis.Redis(host="localhost", port=port, ssl=True, ssl_ca_certs=f"{certs}/ca.pem", socket_timeout=20).ping()
+    redis.Redis(host="localhost", port=port, ssl=True, ssl_ca_certs=f"{certs}/ca.pem", socket_timeout=20, **once).ping()
     raise AssertionError("let in without a certificate")
 except (redis.exceptions.ConnectionError, OSError):
     pass

@@ -1,24 +1,8 @@
 """Manages users with redis-py as operators do: redis_py_acl.py PORT CERTIFICATES."""
 
-import sys
-
 import redis
 
-port, certs = int(sys.argv[1]), sys.argv[2]
-
-
-def connect(name, **more):
-    return redis.Redis(
-        host="localhost",
-        port=port,
-        ssl=True,
-        ssl_ca_certs=f"{certs}/ca.pem",
-        ssl_certfile=f"{certs}/{name}.pem",
-        ssl_keyfile=f"{certs}/{name}.key",
-        decode_responses=True,
-        socket_timeout=20,
-        **more,
-    )
+from proxy import connect
 
 
 admin, cart = connect("admin"), connect("cart")

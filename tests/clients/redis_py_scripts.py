@@ -1,24 +1,14 @@
 """Scripts that the policy names, as redis-py registers them: redis_py_scripts.py PORT CERTIFICATES UPSTREAM."""
 
-import sys
-
 import redis
 
-port, certs, upstream = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+from proxy import connect, rest
+
 SCRIPT = "-- What is in the cart.\nreturn redis.call('get', KEYS[1])\n"
 
-host, _, upstream_port = upstream.rpartition(":")
+host, _, upstream_port = rest[0].rpartition(":")
 direct = redis.Redis(host=host, port=int(upstream_port))
-r = redis.Redis(
-    host="localhost",
-    port=port,
-    ssl=True,
-    ssl_ca_certs=f"{certs}/ca.pem",
-    ssl_certfile=f"{certs}/cart.pem",
-    ssl_keyfile=f"{certs}/cart.key",
-    decode_responses=True,
-    socket_timeout=20,
-)
+r = connect("cart")
 
 get = r.register_script(SCRIPT)
 for _ in range(3):

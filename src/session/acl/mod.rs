@@ -1,6 +1,6 @@
 //! The ACL command family: the proxy's users are its own, so no upstream ever hears of it.
 //!
-//! What only reads is answered from the [`Rules`]; what changes anything is asked of the [`Host`].
+//! What only reads is answered from the rules; what changes anything is asked of the [`Host`].
 //! Replies are those of Redis 8.2 in RESP2, byte for byte where Redis has the thing at all.
 //!
 //! - `change`: what SETUSER and DELUSER make of the users, and who may do that.
