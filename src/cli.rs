@@ -12,7 +12,7 @@ use crate::config;
 use crate::demo;
 use crate::policy::{PasswordHash, Whereabouts, explain};
 use crate::resp::OwnedArgs;
-use crate::session::{Foresight, foresee};
+use crate::session::{Foresight, Own, foresee};
 use crate::tls::authority::make_certificates;
 
 /// A TLS-terminating, authenticating Redis proxy that enforces Redis ACLs in front of any Redis.
@@ -170,10 +170,12 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
     say(if refusal.is_some() { "deny" } else { "allow" });
     say(&format!("user:    {user}"));
     say(&format!("command: {command}"));
-    if own {
+    if own == Some(Own::Unjudged) {
         say("rule:    none: the proxy answers it itself");
     }
-    if let (Some(user), Some(id), false) = (prepared.rules.policy().user(user), judged, own) {
+    if let (Some(user), Some(id)) = (prepared.rules.policy().user(user), judged)
+        && own != Some(Own::Unjudged)
+    {
         let run = &table.command(id).name;
         if **run != *command {
             say(&format!("runs:    {run}"));

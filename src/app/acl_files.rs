@@ -105,7 +105,8 @@ impl AclFiles {
                     .filter(|user| user.is_enabled() && user.is_nopass())
                 {
                     problems.push(format!(
-                        "{} = \"password\": user \"{}\" is 'nopass': any password would do",
+                        "{} = \"password\": user \"{}\" is 'nopass': any password would do; give it \
+                         one, or 'off'",
                         key("auth"),
                         user.name()
                     ));

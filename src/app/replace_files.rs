@@ -22,7 +22,15 @@ pub(super) fn replace_files(files: &[Source]) -> Result<(), String> {
         // A link stays one: what it leads to is replaced.
         let target = fs::canonicalize(&file.path).map_err(told)?;
         let old = fs::read(&target).map_err(told)?;
-        let next = Staged::write(&target, &file.content).map_err(told)?;
+        let next = Staged::write(&target, &file.content).map_err(|error| {
+            let file = file.path.display();
+            match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
+                    "{file}: {error}; respgate must own the file and be allowed to write its folder"
+                ),
+                _ => format!("{file}: {error}"),
+            }
+        })?;
         staged.push((next, old));
     }
     let mut done: Vec<(PathBuf, Vec<u8>)> = Vec::new();

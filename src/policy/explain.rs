@@ -70,12 +70,19 @@ pub fn explain(
                 (rule, "no ~pattern matches", Some(index))
             }
             DenyReason::Channel { index } => (None, "no &pattern matches", Some(index)),
-            DenyReason::AllKeys { .. } | DenyReason::Unparsable { .. } | DenyReason::Arity => {
-                (None, "not all keys are allowed", None)
+            DenyReason::AllKeys { .. } => (None, "not all keys are allowed", None),
+            DenyReason::Unparsable { .. } => {
+                let lack = "what it touches can't be told, and not everything is allowed";
+                (None, lack, None)
             }
+            DenyReason::Arity => (None, "none: the number of arguments is wrong", None),
         },
         Decision::Allow(_) | Decision::Wait => {
-            let allowing = user.selectors().iter().find(|one| one.allows_command(id));
+            let first = args.get(1).unwrap_or_default();
+            let allowing = user
+                .selectors()
+                .iter()
+                .find(|one| one.allows_command(id) || one.allows_first_arg(id, first));
             (allowing.and_then(command_rule), "no rule allows it", None)
         }
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::SplitAsciiWhitespace;
 use std::sync::Arc;
 
-use crate::command::{Gate, Table};
+use crate::command::{Command, Gate, Table};
 
 use super::roles::Roles;
 use super::rule::{RuleError, ScriptFiles, ScriptRule, no_files};
@@ -93,8 +93,8 @@ impl Policy {
             }
             let files = |name: &str| read(&definition.source.path, name);
             let user = compile_user(definition, &roles, table, &files, &mut problems);
-            for reason in doubts(&user, table) {
-                warnings.push(definition.problem(definition.name, reason));
+            for reason in doubts(&user, definition, table) {
+                warnings.push(definition.problem(definition.name, &reason));
             }
             compiled.push(Arc::new(user));
         }
@@ -128,7 +128,7 @@ fn read_lines<'a>(
             }
             LineKind::Unknown(word) => {
                 let reason = "a line starts with 'user', 'role' or is a '#' comment";
-                problems.push(source.problem(number, &masked(word.as_bytes()), reason));
+                problems.push(source.problem(number, &masked_head(word), reason));
                 continue;
             }
         };
@@ -209,6 +209,10 @@ fn compile_user(
 ) -> User {
     let mut user = User::new(definition.name);
     let mut told = Vec::new();
+    if definition.words.contains(&&b"#"[..]) {
+        problems.push(definition.problem("#", "a comment stands on a line of its own"));
+        return user;
+    }
     let words = roles.expand(&definition.words, &mut |word, error| {
         told.push(definition.problem(&masked(word), &error.to_string()));
     });
@@ -235,35 +239,45 @@ fn compile_user(
 }
 
 /// What a file can say legally and hardly mean.
-fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
+fn doubts(user: &User, definition: &Definition<'_>, table: &Table) -> Vec<String> {
     let mut doubts = Vec::new();
-    let mut named = user
+    let named = user
         .selectors()
         .iter()
         .flat_map(|one| one.named_commands(table));
-    if named.any(|id| table.command(id).gate == Gate::Lethal && !user.lethal().allows(id, table)) {
-        doubts.push("a rule names a lethal command, which needs 'lethal=' with its name besides");
+    for id in named {
+        let Command { name, gate, .. } = table.command(id);
+        if *gate == Gate::Lethal && !user.lethal().allows(id, table) {
+            doubts.push(format!("'+{name}' opens nothing without 'lethal={name}'"));
+        }
     }
     let root = &user.selectors()[0];
     let allows = |names: &[&str]| {
         let mut ids = names.iter().filter_map(|name| table.find_full(name));
         ids.any(|id| root.allows_command(id))
     };
-    if allows(&["publish", "subscribe", "psubscribe"]) && !root.has_channels() {
+    // Redis 7 and later write it into every line: then nobody relies on another default.
+    let says_so = |word: &&[u8]| word.eq_ignore_ascii_case(b"resetchannels");
+    if allows(&["publish", "subscribe", "psubscribe"])
+        && !root.has_channels()
+        && !definition.words.iter().any(says_so)
+    {
         doubts.push(
             "may publish or subscribe and has no channel: Redis 6.2 gave new users '&*', here it \
-             must be spelled out",
+             must be spelled out ('resetchannels': there shall be none)"
+                .to_owned(),
         );
     }
     if allows(&["eval", "evalsha", "fcall"]) && user.scripts().is_empty() && !user.is_unrestricted()
     {
         doubts.push(
             "may run EVAL or FCALL by its rules and less than '+@all ~* &*' else: its scripts are \
-             refused unless 'script=' names them",
+             refused unless 'script=' names them"
+                .to_owned(),
         );
     }
     if user.is_enabled() && user.is_nopass() {
-        doubts.push("'nopass' lets any password in");
+        doubts.push("'nopass' lets any password in".to_owned());
     }
     doubts
 }
@@ -271,12 +285,30 @@ fn doubts(user: &User, table: &Table) -> Vec<&'static str> {
 /// A word that is no rule, as it may be shown: one that doesn't begin as rules do may be a password
 /// without its sign.
 fn masked_wholly(word: &[u8]) -> String {
+    let key = word.split(|&byte| byte == b'=').next();
+    let ours = ["db", "role", "lethal", "script"];
+    let known = key.is_some_and(|key| {
+        key.len() < word.len()
+            && ours
+                .iter()
+                .any(|ours| key.eq_ignore_ascii_case(ours.as_bytes()))
+    });
     match word.first() {
-        Some(first) if first.is_ascii_alphanumeric() && !word.contains(&b'=') => {
+        Some(first) if first.is_ascii_alphanumeric() && !known => {
             format!("{}…", char::from(*first))
         }
         _ => masked(word),
     }
+}
+
+/// What a line begins with in place of `user` or `role`. A file that is no ACL file may hold
+/// anything, a private key too: what is longer than a slip of the pen is not shown.
+fn masked_head(word: &str) -> String {
+    if word.len() <= 5 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return word.to_owned();
+    }
+    let first = word.chars().next();
+    first.map_or_else(String::new, |first| format!("{first}…"))
 }
 
 /// A rule as it may be shown: a password's sign stays, the password does not.

@@ -123,6 +123,12 @@ pub enum RuleError {
     /// `lethal=` with a command that needs no such rule.
     #[error("the command is none of the lethal ones: +command is all that it needs")]
     NotLethal,
+    /// `db=` with something else.
+    #[error("databases are numbers with commas between them, such as db=0,3")]
+    Databases,
+    /// `script=sha1:` with something else.
+    #[error("a SHA-1 has 40 hexadecimal digits")]
+    Sha1,
     /// `script=` with a file that can't be read here.
     #[error("the script can't be read: {0}")]
     Script(String),
@@ -238,10 +244,10 @@ impl SelectorRule {
         numbers
             .split(',')
             .map(|number| {
-                let value: u32 = number.parse().map_err(|_| RuleError::Syntax)?;
+                let value: u32 = number.parse().map_err(|_| RuleError::Databases)?;
                 // What Redis would not read as this number: signs, leading zeros, more than an int.
                 let canonical = value.to_string() == number && i32::try_from(value).is_ok();
-                canonical.then_some(value).ok_or(RuleError::Syntax)
+                canonical.then_some(value).ok_or(RuleError::Databases)
             })
             .collect::<Result<_, _>>()
             .map(Self::Databases)
@@ -350,7 +356,7 @@ impl ScriptRule {
         let what = std::str::from_utf8(what.unwrap_or_default()).map_err(|_| RuleError::Syntax)?;
         match what.split_once(':') {
             Some((kind, hex)) if kind.eq_ignore_ascii_case("sha1") => {
-                let script = PinnedScript::from_sha1(hex).ok_or(RuleError::Syntax)?;
+                let script = PinnedScript::from_sha1(hex).ok_or(RuleError::Sha1)?;
                 Ok(Self::Pinned(script))
             }
             _ if what.eq_ignore_ascii_case("any") => Ok(Self::Any),

@@ -227,11 +227,11 @@ fn wrong_rules_are_refused_in_redis_words() {
         ("((+get))", RuleError::Syntax),
         ("+get|", RuleError::Syntax),
         ("+get|x|y", RuleError::UnknownCommand),
-        ("db=", RuleError::Syntax),
-        ("db=01", RuleError::Syntax),
-        ("db=-1", RuleError::Syntax),
+        ("db=", RuleError::Databases),
+        ("db=01", RuleError::Databases),
+        ("db=-1", RuleError::Databases),
         ("lethal=get", RuleError::NotLethal),
-        ("script=sha1:abc", RuleError::Syntax),
+        ("script=sha1:abc", RuleError::Sha1),
     ];
     for (rule, error) in cases {
         assert_eq!(
@@ -282,6 +282,54 @@ fn a_file_reports_every_wrong_line_and_no_password() {
         assert!(lines.contains(part), "{part} in\n{lines}");
     }
     assert!(!lines.contains("secret"));
+}
+
+#[test]
+fn a_file_that_is_no_acl_file_is_not_shown() {
+    let text = "-----BEGIN PRIVATE KEY-----\nMIGHsecret+/12==\nsecretsecret\n\
+                user a on secret== x=secret\n";
+    let problems = parse(text).unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let lines = lines.join("\n");
+    assert!(
+        lines.contains("users.acl:2: 'M…': a line starts"),
+        "{lines}"
+    );
+    assert!(lines.contains("users.acl:4: 's…': Syntax error"), "{lines}");
+    assert!(!lines.contains("secret"), "{lines}");
+}
+
+#[test]
+fn what_reads_like_a_slip_is_told_once_and_with_the_way_out() {
+    let text = "user a on +ping   # his and hers\nuser b db=a role=x script=sha1:1\n";
+    let problems = parse(text).unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "users.acl:1: '#': a comment stands on a line of its own",
+            "users.acl:2: 'role=x': there is no role of this name",
+            "users.acl:2: 'db=a': databases are numbers with commas between them, such as db=0,3",
+            "users.acl:2: 'script=sha1:1': a SHA-1 has 40 hexadecimal digits",
+        ]
+    );
+}
+
+#[test]
+fn doubts_name_the_rule_and_spare_who_was_plain() {
+    let text = "user a on +slaveof +config|rewrite lethal=slaveof\n\
+                user b on +@all -@scripting resetchannels\nuser c on +publish\n";
+    let (_, warnings) = parse(text).unwrap();
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert_eq!(
+        lines[0],
+        "users.acl:1: 'a': '+config|rewrite' opens nothing without 'lethal=config|rewrite'"
+    );
+    assert!(
+        lines[1].starts_with("users.acl:3: 'c': may publish"),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -337,14 +385,15 @@ fn files_that_rely_on_redis_6_channels_are_told_so() {
 #[test]
 fn an_explanation_names_the_rule() {
     let table = Table::builtin();
-    let judged = user("+@all -@dangerous %R~cache:*", &table);
-    let told = |command: &str| {
+    let told_to = |judged: &User, command: &str| {
         let args: OwnedArgs = command.split(' ').collect();
         let Resolved::Command(id) = table.resolve(&args.as_args()) else {
             panic!("{command}")
         };
-        explain(&judged, id, &args.as_args(), Whereabouts::START, &table)
+        explain(judged, id, &args.as_args(), Whereabouts::START, &table)
     };
+    let judged = user("+@all -@dangerous %R~cache:*", &table);
+    let told = |command: &str| told_to(&judged, command);
     assert_eq!(told("FLUSHALL").rule, "-@dangerous");
     assert_eq!(told("GET cache:1").rule, "+@all");
     let set = told("SET cache:1 v");
@@ -352,6 +401,13 @@ fn an_explanation_names_the_rule() {
     assert_eq!(set.offender.as_deref(), Some(&b"cache:1"[..]));
     assert_eq!(set.names, [b"cache:1"]);
     assert_eq!(told("GET other").rule, "no ~pattern matches");
+    let first = user("~* db=0 +set|k +select", &table);
+    assert_eq!(told_to(&first, "SET k v").rule, "+set|k");
+    let unreadable = told_to(&first, "SELECT +1").rule;
+    assert_eq!(
+        unreadable,
+        "what it touches can't be told, and not everything is allowed"
+    );
 }
 
 proptest! {

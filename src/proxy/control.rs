@@ -146,6 +146,9 @@ async fn introduce(
         let info = dialogue.ask(&["INFO"]).await?;
         let told = match &info {
             Reply::Bulk(info) => Facts::read(info),
+            Reply::Error(error) if error.starts_with("NOAUTH") => {
+                return Err(UpstreamError::NoCredential);
+            }
             Reply::Error(error) => return Err(UpstreamError::Answer(format!("{error} (INFO)"))),
             _ => None,
         };

@@ -129,6 +129,11 @@ impl Host for SessionHost<'_> {
         let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
             (by_policy.then_some(told.rule), told.names, told.offender)
         });
+        // Whom it would have changed.
+        let offender = match refused.refusal {
+            Refusal::Privileged => refused.args.get(2).map(<[u8]>::to_vec),
+            _ => offender,
+        };
         // Where it matters: to users that may use some only.
         let databases = match refused.whereabouts {
             Whereabouts::Among(databases)

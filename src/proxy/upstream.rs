@@ -23,6 +23,9 @@ pub enum UpstreamError {
     /// It refuses our own AUTH.
     #[error("the upstream refuses our AUTH: {0}")]
     Credential(String),
+    /// It wants a password, and there is none for it.
+    #[error("the upstream asks for a password: set its password_file")]
+    NoCredential,
     /// It says something that no Redis says here.
     #[error("unexpected answer of the upstream: {0}")]
     Answer(String),

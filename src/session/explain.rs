@@ -6,6 +6,7 @@ use crate::resp::Args;
 
 use super::facts::{Facts, Version};
 use super::judge::{Multi, Standing, Verdict, judge};
+use super::kind::Kind;
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
 use super::place::Place;
@@ -23,7 +24,16 @@ pub struct Foresight {
     /// renamed or substituted.
     pub judged: Option<CommandId>,
     /// Whether the proxy answers it itself.
-    pub own: bool,
+    pub own: Option<Own>,
+}
+
+/// What the proxy answers itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Own {
+    /// To whom the policy allows it: ACL.
+    Judged,
+    /// To everybody: AUTH, HELLO, QUIT, RESET.
+    Unjudged,
 }
 
 /// Judges a whole request of `user`, in database 0, on an upstream that has every command. (Before
@@ -55,10 +65,11 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
     let judged = judge(&login, args, standing, rules, &facts);
     let (id, command) = name_of(judged.entry, args, rules);
     let (refusal, own) = match judged.verdict {
-        Verdict::Forward(..) => (None, false),
-        Verdict::Own(_) => (None, true),
-        Verdict::Refuse(refusal) => (Some(refusal), false),
-        Verdict::Wait | Verdict::Hold => (Some(Refusal::TooLarge), false),
+        Verdict::Forward(..) => (None, None),
+        Verdict::Own(Kind::Acl) => (None, Some(Own::Judged)),
+        Verdict::Own(_) => (None, Some(Own::Unjudged)),
+        Verdict::Refuse(refusal) => (Some(refusal), None),
+        Verdict::Wait | Verdict::Hold => (Some(Refusal::TooLarge), None),
     };
     Ok(Foresight {
         refusal,

@@ -37,7 +37,7 @@ mod state;
 mod throttle;
 
 pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
-pub use explain::{Foresight, foresee};
+pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
 pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};

@@ -28,7 +28,7 @@ pub struct AuditError {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event<'a> {
     /// `refused` (one request), `connection_refused`, `session_closed`, `desync`, `reload`,
-    /// `reload_failed`, `acl_changed`.
+    /// `reload_failed`, `acl_changed`. (`audit_dropped` is no event but a line about lines.)
     pub event: &'a str,
     /// The session's number, as HELLO tells it; absent before there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,10 @@ impl Audit {
         } else {
             match path.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => {
-                    std::fs::read_dir(parent).map(drop)
+                    let told = |error: io::Error| {
+                        io::Error::new(error.kind(), format!("its folder can't be read: {error}"))
+                    };
+                    std::fs::read_dir(parent).map(drop).map_err(told)
                 }
                 _ => Ok(()),
             }

@@ -319,6 +319,7 @@ fn nobody_gives_himself_lethal_rules() {
             == 4
     });
     assert_eq!(refusals[0]["command"], "acl|setuser");
+    assert_eq!(refusals[0]["refused"], "admin");
     assert!(changes(&proxy).is_empty());
     assert!(call(&mut admin, "DEBUG SLEEP 0").is_error());
     let log = call(&mut admin, "ACL LOG 1");

@@ -210,6 +210,11 @@ fn explain_says_allow_or_deny_and_why() {
         "{outcome:#?}"
     );
     explain(&["NOSUCHCOMMAND"]).expect_code(1);
+    // The proxy answers both; who may run ACL is policy's to say.
+    let outcome = explain(&["AUTH", "x"]).expect_code(0);
+    assert!(outcome.text().contains("answers it itself"), "{outcome:#?}");
+    let outcome = explain(&["ACL", "LIST"]).expect_code(1);
+    assert!(outcome.text().contains("rule:    "), "{outcome:#?}");
     let unknown = respgate(&[
         "explain", "--config", &path, "--user", "nosuch", "--", "PING",
     ]);
