@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
 use super::place::Place;
-use super::requests::name_of;
+use super::prepare::name_of;
 use super::rules::Rules;
 
 /// A verdict in the abstract.

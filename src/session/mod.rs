@@ -5,6 +5,7 @@
 //!
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
+//! - `prepare`: a request judged, and its reply ready if it is not forwarded.
 //! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
 //! - `acl`: the ACL command family.
 //! - `adopt`: new rules for a session that is at work.
@@ -13,6 +14,7 @@
 //! - `scripts`: what is done so that Redis knows the scripts that the policy names.
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `rules`: what all of it is judged by, one generation after the other.
+//! - `host`: what is asked of the world outside.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `facts`: what is known of the upstream.
 
@@ -21,6 +23,7 @@ mod adopt;
 mod explain;
 mod facts;
 mod hello;
+mod host;
 mod judge;
 mod kind;
 mod login;
@@ -28,6 +31,7 @@ mod outcome;
 mod own;
 mod pipe;
 mod place;
+mod prepare;
 mod replies;
 mod requests;
 mod rules;
@@ -39,11 +43,11 @@ mod throttle;
 pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
+pub use host::{Host, Refused};
 pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
-pub use requests::{Host, Refused};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
 pub use throttle::Throttle;

@@ -8,10 +8,11 @@ use crate::resp::Args;
 
 use super::acl;
 use super::hello::{self, Hello, HelloError};
+use super::host::Host;
 use super::kind::Kind;
 use super::login::Login;
 use super::outcome::Refusal;
-use super::requests::{Host, Taking};
+use super::prepare::Taking;
 
 /// What an answered command leads to.
 pub(super) enum Answered {

@@ -1,106 +1,22 @@
 //! From the client to the upstream: scan, judge, and forward, rewrite or refuse.
 
-use bytes::BytesMut;
-
-use crate::command::{CommandId, Resolved};
-use crate::policy::{LogEntry, Permit, Whereabouts};
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
-use crate::rewrite::{Entry, Replacement};
+use crate::rewrite::Replacement;
 
-use super::acl::{ChangeError, FilesError, UserChange};
 use super::facts::Facts;
-use super::hello::Hello;
-use super::judge::{Multi, Standing, Verdict, judge};
+use super::host::Host;
+use super::judge::Standing;
 use super::kind::Kind;
-use super::login::Login;
-use super::outcome::{Context, Refusal};
-use super::own::{Answered, answer_own};
+use super::outcome::Refusal;
+use super::own::Answered;
 use super::pipe::Pipe;
+use super::prepare::{Action, Taking, prepare, refuse};
 use super::rules::Rules;
 use super::scripts::Way;
 use super::slots::Slot;
 use super::state::{Flow, OUTDATED, Phase, Session};
-
-/// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
-/// takes nothing of them but what `explain` says are keys.
-#[derive(Clone, Copy, Debug)]
-pub struct Refused<'a> {
-    /// The user, if the client is anybody yet; for a failed AUTH the user that it was before.
-    pub user: Option<&'a str>,
-    /// The command as the client names it; a name that nobody knows is as it came.
-    pub command: &'a [u8],
-    /// The command that was judged, where there is one.
-    pub id: Option<CommandId>,
-    /// What was judged, as far as it is here.
-    pub args: Args<'a>,
-    /// The databases that it may have been meant for.
-    pub whereabouts: Whereabouts<'a>,
-    /// Why.
-    pub refusal: Refusal,
-    /// What it was judged by.
-    pub rules: &'a Rules,
-    /// Whether it may stand in a transaction.
-    pub in_multi: bool,
-    /// The name that a failed login tried.
-    pub tried: Option<&'a [u8]>,
-}
-
-/// What a session needs of the world that it lives in.
-pub trait Host {
-    /// One request was refused, or the connection for its bytes.
-    fn refused(&mut self, refused: &Refused<'_>);
-
-    /// Whether another password for this user is looked at. The name is empty where the client
-    /// can't be whom it names.
-    fn may_log_in(&mut self, user: &str) -> bool;
-
-    /// One was, and it was right or not.
-    fn logged_in(&mut self, user: &str, ok: bool);
-
-    /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
-    /// many users it touched.
-    ///
-    /// # Errors
-    /// Why it isn't made.
-    fn change_users(
-        &mut self,
-        _caller: &str,
-        _change: &UserChange<'_>,
-    ) -> Result<usize, ChangeError> {
-        Err(ChangeError::NotAllowed)
-    }
-
-    /// ACL LOAD.
-    ///
-    /// # Errors
-    /// Why nothing was loaded.
-    fn reload_users(&mut self, _caller: &str) -> Result<(), FilesError> {
-        Err(FilesError::NoFile)
-    }
-
-    /// ACL SAVE.
-    ///
-    /// # Errors
-    /// Why nothing was saved.
-    fn save_users(&mut self, _caller: &str) -> Result<(), FilesError> {
-        Err(FilesError::NoFile)
-    }
-
-    /// ACL LOG: the newest refusals, and the time now, in milliseconds since 1970.
-    fn acl_log(&mut self, _count: usize) -> (Vec<LogEntry>, u64) {
-        (Vec::new(), 0)
-    }
-
-    /// ACL LOG RESET.
-    fn reset_acl_log(&mut self) {}
-
-    /// ACL GENPASS: fills `bytes` with what nobody can guess. Returns whether it could.
-    fn random(&mut self, _bytes: &mut [u8]) -> bool {
-        false
-    }
-}
 
 /// A request that is this long and not whole gets its verdict early, so that large values stream.
 /// Smaller ones are waited for: they nearly always end in the next read, and one that breaks off
@@ -118,26 +34,6 @@ const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
 pub(super) const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
-
-/// What one request leads to.
-enum Action<'r> {
-    Forward(Permit, Kind, &'r Entry),
-    /// The reply is in the session's scratch.
-    Refuse(Refusal),
-    /// So is this one.
-    Answered(Answered),
-    /// The verdict needs more of the request.
-    Wait,
-    /// The verdict needs a reply that is owed.
-    Hold,
-}
-
-/// Everything outside the session that a request is taken with.
-pub(super) struct Taking<'a, H> {
-    pub(super) rules: &'a Rules,
-    pub(super) facts: &'a Facts,
-    pub(super) host: &'a mut H,
-}
 
 // === impl Session ===
 
@@ -457,124 +353,4 @@ impl Session {
 fn inject_head(replacement: &Replacement, len: usize, up: &mut Pipe) {
     encode_header(b'*', replacement.count(len) as u64, up.staging());
     up.inject(replacement.head());
-}
-
-/// Judges a request, and prepares the reply if it isn't forwarded.
-#[inline]
-fn prepare<'r>(
-    scratch: &mut BytesMut,
-    login: &mut Login,
-    standing: Standing<'_>,
-    session: u64,
-    args: &Args<'_>,
-    taking: &mut Taking<'r, impl Host>,
-) -> Action<'r> {
-    let judged = judge(login, args, standing, taking.rules, taking.facts);
-    match judged.verdict {
-        Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
-        Verdict::Wait => Action::Wait,
-        Verdict::Hold => Action::Hold,
-        Verdict::Refuse(refusal) => {
-            refuse(
-                scratch,
-                login,
-                standing,
-                refusal,
-                judged.entry,
-                args,
-                taking,
-            );
-            Action::Refuse(refusal)
-        }
-        // The proxy's own commands are short. One that is not whole is waited for.
-        Verdict::Own(_) if !args.is_whole() => Action::Wait,
-        Verdict::Own(kind) => {
-            scratch.clear();
-            match answer_own(kind, login, args, session, taking, scratch) {
-                Ok(answered) => Action::Answered(answered),
-                Err(refusal) => {
-                    refuse(
-                        scratch,
-                        login,
-                        standing,
-                        refusal,
-                        judged.entry,
-                        args,
-                        taking,
-                    );
-                    Action::Refuse(refusal)
-                }
-            }
-        }
-    }
-}
-
-/// Tells the host, and puts the reply into `scratch`.
-fn refuse(
-    scratch: &mut BytesMut,
-    login: &Login,
-    standing: Standing<'_>,
-    refusal: Refusal,
-    entry: Option<&Entry>,
-    args: &Args<'_>,
-    taking: &mut Taking<'_, impl Host>,
-) {
-    let Taking { rules, facts, host } = taking;
-    let (id, command) = name_of(entry, args, rules);
-    let user = login.user().map(|user| user.name());
-    let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
-    host.refused(&Refused {
-        user,
-        command: command.as_bytes(),
-        id,
-        args: judged,
-        whereabouts: standing.place.whereabouts(),
-        refusal,
-        rules,
-        in_multi: standing.multi != Multi::Closed,
-        tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
-    });
-    let user = user.unwrap_or_default();
-    scratch.clear();
-    let context = Context {
-        user,
-        command: &command,
-        args: *args,
-        facts,
-    };
-    refusal.reply(&context, scratch);
-}
-
-/// The name that a failed login tried.
-fn tried_name<'a>(login: &'a Login, args: &Args<'a>) -> &'a [u8] {
-    let name = if args.name().eq_ignore_ascii_case(b"hello") {
-        let login = Hello::parse(args).ok().and_then(|hello| hello.login);
-        login.map(|(name, _)| name)
-    } else {
-        args.get(1).filter(|_| args.len() == 3)
-    };
-    name.unwrap_or(login.nameless().as_bytes())
-}
-
-/// The command that was judged, and its name as the client has it, with the subcommand.
-pub(super) fn name_of(
-    entry: Option<&Entry>,
-    args: &Args<'_>,
-    rules: &Rules,
-) -> (Option<CommandId>, String) {
-    let Some(entry) = entry else {
-        return (None, String::from_utf8_lossy(args.name()).into_owned());
-    };
-    let sub = |args: &Args<'_>| match entry.resolve(args, rules.table()) {
-        Resolved::Command(id) => Some(id),
-        _ => None,
-    };
-    let id = entry.judged(args).and_then(|judged| sub(&judged));
-    let name = match id.map(|id| rules.table().command(id)) {
-        Some(command) if command.parent.is_some() && entry.sent() == entry.run() => {
-            format!("{}|{}", entry.visible(), command.own_name())
-        }
-        _ => entry.visible().to_owned(),
-    };
-    (id, name)
 }

@@ -18,10 +18,11 @@ use bytes::BytesMut;
 use crate::policy::{DenyReason, SetUserError};
 use crate::resp::{Args, encode_bulk, encode_header};
 
+use super::host::Host;
 use super::login::Login;
 use super::outcome::Refusal;
 use super::own::Answered;
-use super::requests::{Host, Taking};
+use super::prepare::Taking;
 
 use text::{error, integer, name_in_error};
 

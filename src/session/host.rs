@@ -1,0 +1,90 @@
+//! What a session needs of the world that it lives in.
+//!
+//! Knows no socket and no file: who hosts a session does.
+
+use crate::command::CommandId;
+use crate::policy::{LogEntry, Whereabouts};
+use crate::resp::Args;
+
+use super::acl::{ChangeError, FilesError, UserChange};
+use super::outcome::Refusal;
+use super::rules::Rules;
+
+/// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
+/// takes nothing of them but what `explain` says are keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// The user, if the client is anybody yet; for a failed AUTH the user that it was before.
+    pub user: Option<&'a str>,
+    /// The command as the client names it; a name that nobody knows is as it came.
+    pub command: &'a [u8],
+    /// The command that was judged, where there is one.
+    pub id: Option<CommandId>,
+    /// What was judged, as far as it is here.
+    pub args: Args<'a>,
+    /// The databases that it may have been meant for.
+    pub whereabouts: Whereabouts<'a>,
+    /// Why.
+    pub refusal: Refusal,
+    /// What it was judged by.
+    pub rules: &'a Rules,
+    /// Whether it may stand in a transaction.
+    pub in_multi: bool,
+    /// The name that a failed login tried.
+    pub tried: Option<&'a [u8]>,
+}
+
+/// What a session needs of the world that it lives in.
+pub trait Host {
+    /// One request was refused, or the connection for its bytes.
+    fn refused(&mut self, refused: &Refused<'_>);
+
+    /// Whether another password for this user is looked at. The name is empty where the client
+    /// can't be whom it names.
+    fn may_log_in(&mut self, user: &str) -> bool;
+
+    /// One was, and it was right or not.
+    fn logged_in(&mut self, user: &str, ok: bool);
+
+    /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
+    /// many users it touched.
+    ///
+    /// # Errors
+    /// Why it isn't made.
+    fn change_users(
+        &mut self,
+        _caller: &str,
+        _change: &UserChange<'_>,
+    ) -> Result<usize, ChangeError> {
+        Err(ChangeError::NotAllowed)
+    }
+
+    /// ACL LOAD.
+    ///
+    /// # Errors
+    /// Why nothing was loaded.
+    fn reload_users(&mut self, _caller: &str) -> Result<(), FilesError> {
+        Err(FilesError::NoFile)
+    }
+
+    /// ACL SAVE.
+    ///
+    /// # Errors
+    /// Why nothing was saved.
+    fn save_users(&mut self, _caller: &str) -> Result<(), FilesError> {
+        Err(FilesError::NoFile)
+    }
+
+    /// ACL LOG: the newest refusals, and the time now, in milliseconds since 1970.
+    fn acl_log(&mut self, _count: usize) -> (Vec<LogEntry>, u64) {
+        (Vec::new(), 0)
+    }
+
+    /// ACL LOG RESET.
+    fn reset_acl_log(&mut self) {}
+
+    /// ACL GENPASS: fills `bytes` with what nobody can guess. Returns whether it could.
+    fn random(&mut self, _bytes: &mut [u8]) -> bool {
+        false
+    }
+}

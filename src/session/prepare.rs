@@ -1,0 +1,158 @@
+//! From a request to what becomes of it: judged, and its reply ready if it isn't forwarded.
+
+use bytes::BytesMut;
+
+use crate::command::{CommandId, Resolved};
+use crate::policy::Permit;
+use crate::resp::Args;
+use crate::rewrite::Entry;
+
+use super::facts::Facts;
+use super::hello::Hello;
+use super::host::{Host, Refused};
+use super::judge::{Multi, Standing, Verdict, judge};
+use super::kind::Kind;
+use super::login::Login;
+use super::outcome::{Context, Refusal};
+use super::own::{Answered, answer_own};
+use super::rules::Rules;
+
+/// What one request leads to.
+pub(super) enum Action<'r> {
+    Forward(Permit, Kind, &'r Entry),
+    /// The reply is in the session's scratch.
+    Refuse(Refusal),
+    /// So is this one.
+    Answered(Answered),
+    /// The verdict needs more of the request.
+    Wait,
+    /// The verdict needs a reply that is owed.
+    Hold,
+}
+
+/// Everything outside the session that a request is taken with.
+pub(super) struct Taking<'a, H> {
+    pub(super) rules: &'a Rules,
+    pub(super) facts: &'a Facts,
+    pub(super) host: &'a mut H,
+}
+
+/// Judges a request, and prepares the reply if it isn't forwarded.
+#[inline]
+pub(super) fn prepare<'r>(
+    scratch: &mut BytesMut,
+    login: &mut Login,
+    standing: Standing<'_>,
+    session: u64,
+    args: &Args<'_>,
+    taking: &mut Taking<'r, impl Host>,
+) -> Action<'r> {
+    let judged = judge(login, args, standing, taking.rules, taking.facts);
+    match judged.verdict {
+        Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
+        Verdict::Wait => Action::Wait,
+        Verdict::Hold => Action::Hold,
+        Verdict::Refuse(refusal) => {
+            refuse(
+                scratch,
+                login,
+                standing,
+                refusal,
+                judged.entry,
+                args,
+                taking,
+            );
+            Action::Refuse(refusal)
+        }
+        // The proxy's own commands are short. One that is not whole is waited for.
+        Verdict::Own(_) if !args.is_whole() => Action::Wait,
+        Verdict::Own(kind) => {
+            scratch.clear();
+            match answer_own(kind, login, args, session, taking, scratch) {
+                Ok(answered) => Action::Answered(answered),
+                Err(refusal) => {
+                    refuse(
+                        scratch,
+                        login,
+                        standing,
+                        refusal,
+                        judged.entry,
+                        args,
+                        taking,
+                    );
+                    Action::Refuse(refusal)
+                }
+            }
+        }
+    }
+}
+
+/// Tells the host, and puts the reply into `scratch`.
+pub(super) fn refuse(
+    scratch: &mut BytesMut,
+    login: &Login,
+    standing: Standing<'_>,
+    refusal: Refusal,
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    taking: &mut Taking<'_, impl Host>,
+) {
+    let Taking { rules, facts, host } = taking;
+    let (id, command) = name_of(entry, args, rules);
+    let user = login.user().map(|user| user.name());
+    let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
+    host.refused(&Refused {
+        user,
+        command: command.as_bytes(),
+        id,
+        args: judged,
+        whereabouts: standing.place.whereabouts(),
+        refusal,
+        rules,
+        in_multi: standing.multi != Multi::Closed,
+        tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
+    });
+    let user = user.unwrap_or_default();
+    scratch.clear();
+    let context = Context {
+        user,
+        command: &command,
+        args: *args,
+        facts,
+    };
+    refusal.reply(&context, scratch);
+}
+
+/// The name that a failed login tried.
+fn tried_name<'a>(login: &'a Login, args: &Args<'a>) -> &'a [u8] {
+    let name = if args.name().eq_ignore_ascii_case(b"hello") {
+        let login = Hello::parse(args).ok().and_then(|hello| hello.login);
+        login.map(|(name, _)| name)
+    } else {
+        args.get(1).filter(|_| args.len() == 3)
+    };
+    name.unwrap_or(login.nameless().as_bytes())
+}
+
+/// The command that was judged, and its name as the client has it, with the subcommand.
+pub(super) fn name_of(
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    rules: &Rules,
+) -> (Option<CommandId>, String) {
+    let Some(entry) = entry else {
+        return (None, String::from_utf8_lossy(args.name()).into_owned());
+    };
+    let sub = |args: &Args<'_>| match entry.resolve(args, rules.table()) {
+        Resolved::Command(id) => Some(id),
+        _ => None,
+    };
+    let id = entry.judged(args).and_then(|judged| sub(&judged));
+    let name = match id.map(|id| rules.table().command(id)) {
+        Some(command) if command.parent.is_some() && entry.sent() == entry.run() => {
+            format!("{}|{}", entry.visible(), command.own_name())
+        }
+        _ => entry.visible().to_owned(),
+    };
+    (id, name)
+}
