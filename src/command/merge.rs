@@ -49,18 +49,15 @@ fn strictest(one: &Command, other: &Command) -> Command {
     }
     let categories = one.categories.iter().chain(other.categories.iter());
     // What follows from these (gate, databases) is told anew.
-    Command {
-        since: one.since,
-        learned: one.learned,
-        ..Command::new(
-            one.name.clone(),
-            arity,
-            flags.into_iter().collect(),
-            categories.collect(),
-            keys,
-            channels,
-        )
-    }
+    Command::new(
+        one.name.clone(),
+        arity,
+        flags.into_iter().collect(),
+        categories.collect(),
+        keys,
+        channels,
+    )
+    .told()
 }
 
 /// Before 7.0 a server doesn't say what is done to a key, so descriptions of one module's command
@@ -172,7 +169,7 @@ mod tests {
         let none = command(Keys::None, &[], &[Category::Slow]);
         let first = Keys::range(1, 1, 1, Access::READ_WRITE);
         let code = command(first, &[Flag::Write], &[Category::Scripting]);
-        assert_eq!((none.gate, none.databases), (Gate::None, Databases::None));
+        assert_eq!((none.gate, code.gate), (Gate::None, Gate::Code));
         for both in [[&none, &code], [&code, &none]] {
             let merged = merge(both.map(|one| vec![one.clone()]));
             let merged = &merged[0];
