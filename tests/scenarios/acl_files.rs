@@ -237,3 +237,49 @@ fn a_saved_user_keeps_the_files_of_its_scripts() {
         Reply::Integer(2)
     );
 }
+
+#[test]
+fn changes_saves_and_reloads_at_once_lose_nothing() {
+    const EACH: usize = 25;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::start(&server);
+    // As an editor of another system leaves it, behind a link.
+    let (file, real) = (acl_file(&proxy), proxy.directory().join("real"));
+    let dos = USERS.trim_end().replace('\n', "\r\n");
+    std::fs::write(&real, format!("# ours\r\n{dos}")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("real", &file).unwrap();
+    proxy.reload_until("the ACL files are in force");
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let mut admin = proxy.client("admin");
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let line = format!("ACL SETUSER w{writer}-{number} on +get ~w:{number}");
+                    assert_eq!(call(&mut admin, &line), ok());
+                    let old = format!("ACL DELUSER w{writer}-{}", number.wrapping_sub(2));
+                    call(&mut admin, &old);
+                }
+            });
+        }
+        let mut saver = proxy.client("admin");
+        scope.spawn(move || {
+            for _ in 0..EACH {
+                assert_eq!(call(&mut saver, "ACL SAVE"), ok());
+            }
+        });
+        for _ in 0..5 {
+            proxy.reload_until("the ACL files are unchanged");
+        }
+    });
+    assert_eq!(proxy.log_text().matches("are in force").count(), 1);
+    let mut admin = proxy.client("admin");
+    let before = call(&mut admin, "ACL LIST");
+    assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+    assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+    assert_eq!(call(&mut admin, "ACL LIST"), before);
+    assert!(std::fs::symlink_metadata(&file).unwrap().is_symlink());
+    let saved = read(&real);
+    assert!(saved.starts_with(&format!("# ours\r\n{dos}\nuser w0-")), "{saved}");
+    assert_eq!(saved.lines().count(), USERS.lines().count() + 1 + 3 * 2);
+}
