@@ -203,6 +203,12 @@ impl User {
         !self.lethal.is_empty() || !self.scripts.is_empty()
     }
 
+    /// Whether it may change users that are privileged.
+    pub fn may_administer(&self, table: &Table) -> bool {
+        let acl = table.find(b"acl");
+        acl.is_some_and(|acl| self.lethal.allows(acl, table))
+    }
+
     /// Whether AUTH with this password logs in. Takes the same time whichever password matches.
     pub fn accepts(&self, given: &PasswordHash) -> bool {
         let any = |found: Choice, known: &PasswordHash| found | known.matches(given);

@@ -280,6 +280,36 @@ fn changes_saves_and_reloads_at_once_lose_nothing() {
     assert_eq!(call(&mut admin, "ACL LIST"), before);
     assert!(std::fs::symlink_metadata(&file).unwrap().is_symlink());
     let saved = read(&real);
-    assert!(saved.starts_with(&format!("# ours\r\n{dos}\nuser w0-")), "{saved}");
+    assert!(
+        saved.starts_with(&format!("# ours\r\n{dos}\nuser w0-")),
+        "{saved}"
+    );
     assert_eq!(saved.lines().count(), USERS.lines().count() + 1 + 3 * 2);
+}
+
+#[test]
+fn load_does_not_give_back_what_only_lethal_acl_could_take() {
+    let users = "user admin on +@all ~* &*\nuser search on +@all ~* &* lethal=*\n\
+                 user fixer on +debug lethal=debug\n";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(users)
+        .allow_error("reload")
+        .start();
+    let (mut admin, mut root) = (proxy.client("admin"), proxy.client("search"));
+    for change in ["SETUSER fixer lethal=none", "DELUSER fixer"] {
+        assert!(!call(&mut root, &format!("ACL {change}")).is_error());
+        assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
+        let before = call(&mut admin, "ACL LIST");
+        let refused = call(&mut admin, "ACL LOAD");
+        let told = "ERR the user 'fixer' holds lethal= or script= rules";
+        assert!(refused.error().starts_with(told), "{refused:?}");
+        assert_eq!(call(&mut admin, "ACL LIST"), before, "{change}");
+        assert_eq!(call(&mut root, "ACL LOAD"), ok());
+        assert_eq!(call(&mut admin, "ACL LOAD"), ok(), "nothing is lost");
+    }
+    // What the file says is the operator's word, whoever asks for it.
+    proxy.write_users(&users.replace("lethal=debug", "lethal=config"));
+    assert_eq!(call(&mut admin, "ACL LOAD"), ok());
 }
