@@ -115,6 +115,9 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
+/// A scratch larger than this is given back. Only lists of users are.
+const KEPT_SCRATCH: usize = 16 * 1024;
+
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
 pub(super) const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
@@ -424,6 +427,9 @@ impl Session {
             down.inject(&self.scratch);
         } else if !self.scratch.is_empty() {
             self.slots.push_local(&self.scratch);
+        }
+        if self.scratch.capacity() > KEPT_SCRATCH {
+            self.scratch = BytesMut::new();
         }
     }
 

@@ -363,6 +363,15 @@ fn args_are_never_read_beyond_their_end() {
     assert!(matches!(refused, Err(Refusal::OwnArity)));
 }
 
+#[test]
+fn a_long_answer_is_not_kept_by_its_session() {
+    let mut root = Client::new("root");
+    let long = format!("ACL SETUSER app resetkeys ~{}", "a".repeat(100_000));
+    assert_eq!(root.call(&long), "+OK\r\n");
+    assert!(root.call("ACL LIST").len() > 100_000);
+    assert!(root.session.scratch.capacity() < 100_000);
+}
+
 proptest::proptest! {
     #[test]
     fn whatever_is_asked_has_one_reply(
