@@ -1,6 +1,7 @@
 //! The databases of a request.
 
 use super::category::Category;
+use super::flags::Flag;
 use super::keys::Keys;
 use super::table::Command;
 use crate::resp::Args;
@@ -56,6 +57,9 @@ impl Databases {
                 Self::All
             }
             _ if command.keys == Keys::None
+                && ![Flag::Readonly, Flag::Write]
+                    .into_iter()
+                    .any(|flag| command.flags.contains(flag))
                 && !of_data
                     .into_iter()
                     .any(|category| command.categories.contains(category)) =>

@@ -228,17 +228,15 @@ impl<'a> Entry<'a> {
             false => Channels::None,
         };
         let categories = self.categories.unwrap_or_else(|| implied(self.flags));
-        Command {
-            learned: true,
-            ..Command::new(
-                name,
-                self.arity,
-                self.flags,
-                categories,
-                self.keys(),
-                channels,
-            )
-        }
+        Command::new(
+            name,
+            self.arity,
+            self.flags,
+            categories,
+            self.keys(),
+            channels,
+        )
+        .told()
     }
 
     fn keys(&self) -> Keys {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::flags::Flag;
-use super::keys::{Channels, KeySpec, Keys, Need};
+use super::keys::{Channels, KeySpec, Keys};
 use super::table::Command;
 
 /// What several servers teach, as one, by name: so containers come before their subcommands, and the
@@ -48,15 +48,16 @@ fn strictest(one: &Command, other: &Command) -> Command {
         flags.retain(|flag| *flag != Flag::NoMandatoryKeys);
     }
     let categories = one.categories.iter().chain(other.categories.iter());
-    Command {
+    // What follows from these (gate, databases) is told anew.
+    Command::new(
+        one.name.clone(),
         arity,
-        flags: flags.into_iter().collect(),
-        categories: categories.collect(),
-        need: Need::of(&keys, channels),
+        flags.into_iter().collect(),
+        categories.collect(),
         keys,
         channels,
-        ..one.clone()
-    }
+    )
+    .told()
 }
 
 /// Before 7.0 a server doesn't say what is done to a key, so descriptions of one module's command
@@ -75,7 +76,7 @@ fn strictest_keys(one: &Keys, other: &Keys) -> Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Access, Categories, Category, Flags};
+    use crate::command::{Access, Categories, Category, Databases, Flags, Gate, Need};
 
     fn command(keys: Keys, flags: &[Flag], categories: &[Category]) -> Command {
         Command {
@@ -161,5 +162,20 @@ mod tests {
             merge([vec![one], vec![other]])[0].channels,
             Channels::Unknown
         );
+    }
+
+    #[test]
+    fn what_follows_from_keys_and_categories_is_as_strict_as_they_are() {
+        let none = command(Keys::None, &[], &[Category::Slow]);
+        let first = Keys::range(1, 1, 1, Access::READ_WRITE);
+        let code = command(first, &[Flag::Write], &[Category::Scripting]);
+        assert_eq!((none.gate, code.gate), (Gate::None, Gate::Code));
+        for both in [[&none, &code], [&code, &none]] {
+            let merged = merge(both.map(|one| vec![one.clone()]));
+            let merged = &merged[0];
+            assert_eq!(merged.gate, Gate::Code);
+            assert_eq!(merged.databases, Databases::Current);
+            assert!(merged.learned);
+        }
     }
 }

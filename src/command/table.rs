@@ -132,6 +132,21 @@ impl Command {
         command
     }
 
+    /// The same, told by a server and nobody else. One without keys may look at all of them (a
+    /// module's query does), and Redis before 8 puts no module's command into a category that would
+    /// tell: so it matters in which database it runs.
+    pub(super) fn told(self) -> Self {
+        let databases = match self.databases {
+            Databases::None => Databases::Current,
+            known => known,
+        };
+        Self {
+            learned: true,
+            databases,
+            ..self
+        }
+    }
+
     /// Whether Redis' ACL lets everybody run it, whatever the rules say (`CMD_NO_AUTH`).
     pub fn is_for_everybody(&self) -> bool {
         self.flags.contains(Flag::NoAuth)

@@ -228,8 +228,10 @@ fn compile_user(
                 }
             }
         }
-        Err(error @ SetUserError::Unmatched(_)) => {
-            told.push(definition.problem("(", &error.to_string()));
+        Err(SetUserError::Unmatched(start)) => {
+            // Redis' text repeats the word.
+            let reason = "Unmatched parenthesis in acl selector";
+            told.push(definition.problem(&masked_wholly(start.as_bytes()), reason));
         }
         Err(error) => told.push(definition.problem("", &error.to_string())),
     }
@@ -285,19 +287,18 @@ fn doubts(user: &User, definition: &Definition<'_>, table: &Table) -> Vec<String
 /// A word that is no rule, as it may be shown: one that doesn't begin as rules do may be a password
 /// without its sign.
 fn masked_wholly(word: &[u8]) -> String {
-    let key = word.split(|&byte| byte == b'=').next();
-    let ours = ["db", "role", "lethal", "script"];
-    let known = key.is_some_and(|key| {
-        key.len() < word.len()
-            && ours
-                .iter()
-                .any(|ours| key.eq_ignore_ascii_case(ours.as_bytes()))
-    });
+    let keys: [&[u8]; 4] = [b"db=", b"lethal=", b"script=", b"role="];
+    let names = |key: &&[u8]| {
+        word.get(..key.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(key))
+    };
     match word.first() {
-        Some(first) if first.is_ascii_alphanumeric() && !known => {
-            format!("{}…", char::from(*first))
+        Some(b'(' | b'~' | b'%' | b'&' | b'+' | b'-' | b'>' | b'<' | b'#' | b'!') => {
+            shown(word, masked_wholly)
         }
-        _ => masked(word),
+        _ if keys.iter().any(names) => masked(word),
+        Some(first) if first.is_ascii_alphanumeric() => format!("{}…", char::from(*first)),
+        _ => "…".to_owned(),
     }
 }
 
@@ -313,8 +314,21 @@ fn masked_head(word: &str) -> String {
 
 /// A rule as it may be shown: a password's sign stays, the password does not.
 pub fn masked(word: &[u8]) -> String {
-    match word.first() {
-        Some(sign @ (b'>' | b'<' | b'#' | b'!')) => format!("{}…", char::from(*sign)),
+    shown(word, masked)
+}
+
+/// The words of a selector are shown as `inner` shows them: a password has no place in there, and may
+/// be there all the same.
+fn shown(word: &[u8], inner: fn(&[u8]) -> String) -> String {
+    match word {
+        [sign @ (b'>' | b'<' | b'#' | b'!'), ..] => format!("{}…", char::from(*sign)),
+        [b'(', ..] => {
+            // All of them at once: one after the other would be as deep as a client likes.
+            let begin = word.iter().position(|byte| *byte != b'(');
+            let rest = &word[begin.unwrap_or(word.len())..];
+            let words = rest.split(u8::is_ascii_whitespace).map(inner);
+            format!("({}", words.collect::<Vec<_>>().join(" "))
+        }
         _ => String::from_utf8_lossy(word).into_owned(),
     }
 }

@@ -125,7 +125,8 @@ impl Policy {
     pub fn reusing(&self, old: &Self) -> Self {
         let keep = |user: &Arc<User>| match old.user(user.name()) {
             Some(known) if known.says_the_same(user) => Arc::clone(known),
-            _ => Arc::clone(user),
+            Some(known) => Arc::new(User::clone(user).born_as(known)),
+            None => Arc::clone(user),
         };
         Self {
             users: self.users.iter().map(keep).collect(),

@@ -333,6 +333,29 @@ fn doubts_name_the_rule_and_spare_who_was_plain() {
 }
 
 #[test]
+fn a_password_without_its_sign_is_not_repeated() {
+    for word in [
+        "c2VjcmV0IHB3==",
+        "_secret",
+        "=secret",
+        "(>secret",
+        "$ecret=secret",
+        "(+get >secret)",
+        "(+no #secret)",
+    ] {
+        let problems = parse(&format!("user a on {word} +get\n")).unwrap_err();
+        let line = problems[0].to_string();
+        assert!(!line.contains("ecret") && !line.contains("c2Vj"), "{line}");
+    }
+    assert_eq!(file::masked("(".repeat(1 << 20).as_bytes()), "(");
+    let problems = parse("user a on db=x lethal=get role=none\n").unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for part in ["'db=x'", "'lethal=get'", "'role=none'"] {
+        assert!(lines.iter().any(|line| line.contains(part)), "{lines:?}");
+    }
+}
+
+#[test]
 fn passwords_open_only_their_user() {
     let hash = PasswordHash::of(b"hashed");
     let text = format!(
@@ -692,4 +715,58 @@ fn a_change_is_done_whole_or_not_at_all() {
     let same =
         |name| std::sync::Arc::ptr_eq(reread.user(name).unwrap(), policy.user(name).unwrap());
     assert!(same("a") && !same("c"));
+}
+
+/// A rule as a clumsy administrator may write it.
+fn any_rule() -> impl Strategy<Value = Vec<u8>> {
+    let rule = "[+-](@(all|read|write|admin|dangerous|scripting)|get|set|config|config\\|(get|set)|\
+                select|acl|acl\\|(list|load)|sort|client|client\\|(id|list)|foo|x\\|y)|\
+                \\+(get|select|sort|config|foo)\\|[a-c]|(%R|%W|%RW|)~[a-c*?]{0,3}|&[ab*]{0,2}|\
+                db=[0-3](,[0-3])?|alldbs|resetdbs|allkeys|resetkeys|allchannels|resetchannels|\
+                nopass|resetpass|on|off|[><][ab]|reset|clearselectors|lethal=(\\*|debug|none)|\
+                script=(any|none)|\\((~[a-c] )?([+-](get|@read|config\\|get) ){0,2}db=1\\)";
+    prop_oneof![
+        9 => rule.prop_map(String::into_bytes),
+        1 => proptest::collection::vec(any::<u8>(), 0..12),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_or_recompiled_says_the_same(
+        rules in proptest::collection::vec(any_rule(), 0..14),
+    ) {
+        let table = Table::builtin();
+        let mut user = User::new("u");
+        for rule in &rules {
+            let before = user.describe();
+            if user.apply(rule, &table).is_err() {
+                prop_assert_eq!(before, user.describe());
+            }
+        }
+        user.compile(&table);
+        let mut recompiled = user.clone();
+        recompiled.recompile(&table);
+        prop_assert_eq!(user.describe(), recompiled.describe());
+        let (policy, _) = parse("").unwrap();
+        let text = user.describe();
+        let words: Vec<&[u8]> = text.split(|&byte| byte == b' ').collect();
+        let reread = policy.with_user(b"u", &words, &table);
+        let others = [Some(recompiled), reread.ok().map(|policy| User::clone(policy.user("u").unwrap()))];
+        for other in others.into_iter().flatten() {
+            prop_assert_eq!(user.describe(), other.describe());
+            for (one, same) in user.selectors().iter().zip(other.selectors()) {
+                for (id, command) in table.iter() {
+                    prop_assert_eq!(one.allows_command(id), same.allows_command(id), "{}", command.name);
+                    for argument in ["a", "b", "c"] {
+                        prop_assert_eq!(
+                            one.allows_first_arg(id, argument.as_bytes()),
+                            same.allows_first_arg(id, argument.as_bytes()),
+                            "{}", command.name
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! One user of an ACL file.
 
+use std::sync::Arc;
+
 use subtle::Choice;
 
 use crate::command::Table;
@@ -14,6 +16,8 @@ use super::selector::Selector;
 #[derive(Clone, Debug)]
 pub struct User {
     name: Box<str>,
+    /// The same in all that became of a user; who is made anew under an old name is somebody else.
+    birth: Arc<()>,
     enabled: bool,
     nopass: bool,
     /// `skip-sanitize-payload`: kept for those who print it. Only Redis itself can look into a
@@ -37,6 +41,7 @@ impl User {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
+            birth: Arc::default(),
             enabled: false,
             nopass: false,
             skips_sanitizing: false,
@@ -89,7 +94,7 @@ impl User {
                 self.passwords.remove(at.ok_or(RuleError::NoSuchPassword)?);
             }
             Rule::Sanitize(sanitize) => self.skips_sanitizing = !sanitize,
-            Rule::Reset => *self = Self::new(&self.name),
+            Rule::Reset => *self = Self::new(&self.name).born_as(self),
             Rule::ClearSelectors => self.selectors.truncate(1),
             Rule::Selector(selector) => self.selectors.push(*selector),
             Rule::Root(rule) => self.selectors[0].apply(rule, table)?,
@@ -120,6 +125,19 @@ impl User {
         let selectors = self.selectors.iter_mut();
         selectors.for_each(|selector| selector.recompile(table));
         self.compile(table);
+    }
+
+    /// This user, who became of that one.
+    pub(super) fn born_as(self, other: &Self) -> Self {
+        Self {
+            birth: Arc::clone(&other.birth),
+            ..self
+        }
+    }
+
+    /// Whether this is what became of that user, and it was never deleted in between.
+    pub fn became_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.birth, &other.birth)
     }
 
     /// The name, as AUTH gives it.
@@ -183,6 +201,12 @@ impl User {
     /// else `ACL SETUSER` would be the way round.
     pub fn is_privileged(&self) -> bool {
         !self.lethal.is_empty() || !self.scripts.is_empty()
+    }
+
+    /// Whether it may change users that are privileged.
+    pub fn may_administer(&self, table: &Table) -> bool {
+        let acl = table.find(b"acl");
+        acl.is_some_and(|acl| self.lethal.allows(acl, table))
     }
 
     /// Whether AUTH with this password logs in. Takes the same time whichever password matches.

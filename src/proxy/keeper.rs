@@ -124,6 +124,20 @@ impl Keeper {
         force: bool,
         load: impl FnOnce(&Rules) -> Result<Policy, E>,
     ) -> Result<Reloaded, E> {
+        self.reload_if(force, load, |_, _, _| Ok(()))
+    }
+
+    /// The same, if `may_drop` agrees to what comes of it: it is told the rules in force, all users
+    /// to come, and whose run-time changes will be lost.
+    ///
+    /// # Errors
+    /// Those of `load` and `may_drop`; then nothing has changed.
+    pub(super) fn reload_if<E>(
+        &self,
+        force: bool,
+        load: impl FnOnce(&Rules) -> Result<Policy, E>,
+        may_drop: impl FnOnce(&Rules, &Policy, &[String]) -> Result<(), E>,
+    ) -> Result<Reloaded, E> {
         let mut writer = self.writer();
         let rules = self.rules();
         let loaded = load(&rules)?;
@@ -134,15 +148,16 @@ impl Keeper {
             });
         }
         let old = rules.policy();
-        writer.content_hash = loaded.content_hash().to_owned();
         // A user that is the same as before is the same value: its sessions needn't notice.
         let policy = loaded.reusing(old);
-        let is_lost = |name: &String| match (old.user(name), policy.user(name)) {
+        let is_lost = |name: &&String| match (old.user(name), policy.user(name)) {
             (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             (old, new) => old.is_some() || new.is_some(),
         };
-        let unsaved = std::mem::take(&mut writer.unsaved);
-        let dropped = unsaved.into_keys().filter(is_lost).collect();
+        let dropped: Vec<String> = writer.unsaved.keys().filter(is_lost).cloned().collect();
+        may_drop(&rules, &policy, &dropped)?;
+        writer.content_hash = loaded.content_hash().to_owned();
+        writer.unsaved.clear();
         self.put_in_force(rules.with_policy(policy), &writer);
         Ok(Reloaded {
             unchanged: false,

@@ -62,16 +62,48 @@ impl Service {
     /// # Errors
     /// Everything that is wrong; then the old policy stays in force.
     pub fn reload(&self, force: bool) -> Result<Reloaded, Vec<String>> {
+        self.reload_if(force, |_, _, _| Ok(()))
+    }
+
+    /// ACL LOAD of the user `caller`. What was done at run time to who holds privileges is undone only
+    /// by who may do it.
+    pub(super) fn load_for(&self, caller: &str) -> Result<Reloaded, Vec<String>> {
+        self.reload_if(true, |rules, next, dropped| {
+            let now = rules.policy();
+            let caller = now.user(caller);
+            if caller.is_some_and(|caller| caller.may_administer(rules.table())) {
+                return Ok(());
+            }
+            let is_privileged = |name: &&String| {
+                let both = [now.user(name), next.user(name)];
+                both.into_iter().flatten().any(|user| user.is_privileged())
+            };
+            match dropped.iter().find(is_privileged) {
+                None => Ok(()),
+                Some(name) => Err(vec![format!(
+                    "the user '{name}' holds lethal= or script= rules and was changed at run time: \
+                     loading its file needs lethal=acl"
+                )]),
+            }
+        })
+    }
+
+    fn reload_if(
+        &self,
+        force: bool,
+        may_drop: impl FnOnce(&Rules, &Policy, &[String]) -> Result<(), Vec<String>>,
+    ) -> Result<Reloaded, Vec<String>> {
         // One at a time, from the first file to the swap: who has read last must be in force last.
         let turn = self.reloading.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         let text = self.files.read();
         let mut warnings = Vec::new();
-        let done = self.keeper.reload(force, |rules| {
+        let load = |rules: &Rules| {
             let compiled = self.files.compile(text, rules)?;
             warnings = compiled.warnings;
-            Ok::<_, Vec<String>>(compiled.policy)
-        });
+            Ok(compiled.policy)
+        };
+        let done = self.keeper.reload_if(force, load, may_drop);
         match &done {
             Ok(reloaded) => self.tell_reloaded(reloaded, &warnings),
             Err(problems) => self.tell_failed(problems),

@@ -58,7 +58,7 @@ pub(super) fn change(
 
 /// LOAD: run-time changes go.
 pub(super) fn reload(host: &SessionHost<'_>, caller: &str) -> Result<(), FilesError> {
-    match host.service.reload(true) {
+    match host.service.load_for(caller) {
         Ok(reloaded) => {
             tell(host, caller, "loaded", "LOAD".to_owned(), reloaded.dropped);
             Ok(())

@@ -106,7 +106,10 @@ impl Login {
         let Some(user) = &mut self.user else {
             return Ok(false);
         };
-        let new = policy.user(user.name()).ok_or(Revoked::Deleted)?;
+        let new = policy.user(user.name());
+        // Between two looks a user may have been deleted, and another one made of its name.
+        let new = new.filter(|new| new.became_of(user));
+        let new = new.ok_or(Revoked::Deleted)?;
         if !new.is_enabled() {
             return Err(Revoked::Off);
         }

@@ -1,5 +1,7 @@
 //! From the client to the upstream: scan, judge, and forward, rewrite or refuse.
 
+use bytes::BytesMut;
+
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
@@ -30,6 +32,9 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// The same before AUTH, where a client has few replies to wait for, and there may be many clients
 /// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
+
+/// A scratch larger than this is given back. Only lists of users are.
+const KEPT_SCRATCH: usize = 16 * 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
@@ -320,6 +325,9 @@ impl Session {
             down.inject(&self.scratch);
         } else if !self.scratch.is_empty() {
             self.slots.push_local(&self.scratch);
+        }
+        if self.scratch.capacity() > KEPT_SCRATCH {
+            self.scratch = BytesMut::new();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions driven byte by byte, without a socket.
 
 mod adopt;
+mod model;
 mod place;
 mod scripts;
 
@@ -127,6 +128,15 @@ impl Harness {
             self.session.answer(&mut self.down).unwrap();
             self.attach_if_wanted();
         }
+    }
+
+    /// These users from now on; those that are as before are the same values.
+    fn reload(&mut self, policy: Policy) -> Result<(), Revoked> {
+        let policy = policy.reusing(self.rules.policy());
+        self.rules = self.rules.with_policy(policy);
+        let adopted = self.session.adopt(&self.rules, &mut self.up);
+        assert_eq!(self.session.generation(), self.rules.generation());
+        adopted
     }
 
     /// Bytes from the client; what goes to the upstream for them.

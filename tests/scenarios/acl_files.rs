@@ -237,3 +237,79 @@ fn a_saved_user_keeps_the_files_of_its_scripts() {
         Reply::Integer(2)
     );
 }
+
+#[test]
+fn changes_saves_and_reloads_at_once_lose_nothing() {
+    const EACH: usize = 25;
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::start(&server);
+    // As an editor of another system leaves it, behind a link.
+    let (file, real) = (acl_file(&proxy), proxy.directory().join("real"));
+    let dos = USERS.trim_end().replace('\n', "\r\n");
+    std::fs::write(&real, format!("# ours\r\n{dos}")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("real", &file).unwrap();
+    proxy.reload_until("the ACL files are in force");
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let mut admin = proxy.client("admin");
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let line = format!("ACL SETUSER w{writer}-{number} on +get ~w:{number}");
+                    assert_eq!(call(&mut admin, &line), ok());
+                    let old = format!("ACL DELUSER w{writer}-{}", number.wrapping_sub(2));
+                    call(&mut admin, &old);
+                }
+            });
+        }
+        let mut saver = proxy.client("admin");
+        scope.spawn(move || {
+            for _ in 0..EACH {
+                assert_eq!(call(&mut saver, "ACL SAVE"), ok());
+            }
+        });
+        for _ in 0..5 {
+            proxy.reload_until("the ACL files are unchanged");
+        }
+    });
+    assert_eq!(proxy.log_text().matches("are in force").count(), 1);
+    let mut admin = proxy.client("admin");
+    let before = call(&mut admin, "ACL LIST");
+    assert_eq!(call(&mut admin, "ACL SAVE"), ok());
+    assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+    assert_eq!(call(&mut admin, "ACL LIST"), before);
+    assert!(std::fs::symlink_metadata(&file).unwrap().is_symlink());
+    let saved = read(&real);
+    assert!(
+        saved.starts_with(&format!("# ours\r\n{dos}\nuser w0-")),
+        "{saved}"
+    );
+    assert_eq!(saved.lines().count(), USERS.lines().count() + 1 + 3 * 2);
+}
+
+#[test]
+fn load_does_not_give_back_what_only_lethal_acl_could_take() {
+    let users = "user admin on +@all ~* &*\nuser search on +@all ~* &* lethal=*\n\
+                 user fixer on +debug lethal=debug\n";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(users)
+        .allow_error("reload")
+        .start();
+    let (mut admin, mut root) = (proxy.client("admin"), proxy.client("search"));
+    for change in ["SETUSER fixer lethal=none", "DELUSER fixer"] {
+        assert!(!call(&mut root, &format!("ACL {change}")).is_error());
+        assert_eq!(call(&mut admin, "ACL SETUSER bob on"), ok());
+        let before = call(&mut admin, "ACL LIST");
+        let refused = call(&mut admin, "ACL LOAD");
+        let told = "ERR the user 'fixer' holds lethal= or script= rules";
+        assert!(refused.error().starts_with(told), "{refused:?}");
+        assert_eq!(call(&mut admin, "ACL LIST"), before, "{change}");
+        assert_eq!(call(&mut root, "ACL LOAD"), ok());
+        assert_eq!(call(&mut admin, "ACL LOAD"), ok(), "nothing is lost");
+    }
+    // What the file says is the operator's word, whoever asks for it.
+    proxy.write_users(&users.replace("lethal=debug", "lethal=config"));
+    assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+}

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
-use crate::command::CommandId;
 use crate::command::tests::Random;
+use crate::command::{CommandId, Databases};
 
 fn word(text: &str) -> Reply {
     Reply::Status(text.to_owned().into())
@@ -124,6 +124,16 @@ fn six_items_are_read_as_redis_5_tells_them() {
     // Neither said to read nor to write.
     let neither = only(six("x", &[], [1, 1, 1]));
     assert_eq!(neither.keys, Keys::range(1, 1, 1, Access::READ_WRITE));
+}
+
+#[test]
+fn a_query_without_keys_looks_at_the_database_that_it_is_in() {
+    // As 5.0 and 7.0 tell of TS.MRANGE, which reads every series that has a label.
+    for flags in [&["readonly"][..], &[], &["readonly", "module"]] {
+        let query = only(six("ts.mrange", flags, [0, 0, 0]));
+        assert_eq!(query.keys, Keys::None);
+        assert_eq!(query.databases, Databases::Current, "{flags:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What SETUSER and DELUSER make of the users, and who may do that.
 
-use crate::policy::{Policy, SetUserError, User, masked};
+use crate::policy::{Policy, SetUserError, masked};
 
 use super::super::rules::Rules;
 
@@ -100,11 +100,7 @@ impl UserChange<'_> {
             let both = [policy.user(name), made.policy.user(name)];
             both.into_iter().flatten().any(|user| user.is_privileged())
         };
-        let may_administer = |user: &User| {
-            let acl = table.find_full("acl");
-            acl.is_some_and(|acl| user.lethal().allows(acl, table))
-        };
-        if made.touched.iter().any(privileged) && !may_administer(caller) {
+        if made.touched.iter().any(privileged) && !caller.may_administer(table) {
             return Err(ChangeError::Privileged);
         }
         Ok(made)

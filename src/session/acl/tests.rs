@@ -367,3 +367,59 @@ fn args_are_never_read_beyond_their_end() {
     let refused = answer(login, &args.as_args(), &mut taking, &mut reply);
     assert!(matches!(refused, Err(Refusal::OwnArity)));
 }
+
+#[test]
+fn a_long_answer_is_not_kept_by_its_session() {
+    let mut root = Client::new("root");
+    let long = format!("ACL SETUSER app resetkeys ~{}", "a".repeat(100_000));
+    assert_eq!(root.call(&long), "+OK\r\n");
+    assert!(root.call("ACL LIST").len() > 100_000);
+    assert!(root.session.scratch.capacity() < 100_000);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_asked_has_one_reply(
+        requests in proptest::collection::vec(
+            (
+                "(?i)(cat|users|list|getuser|whoami|help|dryrun|genpass|log|setuser|deluser|load|save|x)",
+                proptest::collection::vec(any_word(), 0..6),
+            ),
+            1..6,
+        ),
+    ) {
+        let mut it = Client::new("root");
+        for (sub, words) in &requests {
+            let words = words.iter().map(Vec::as_slice);
+            let all = [&b"ACL"[..], sub.as_bytes()].into_iter().chain(words);
+            let all: Vec<&[u8]> = all.collect();
+            encode_request(all.into_iter(), it.up.input());
+            let rules = Arc::clone(&it.world.rules);
+            let (up, down) = (&mut it.up, &mut it.down);
+            it.session.receive(&rules, &Facts::default(), up, down, &mut it.world);
+            let mut reply = Vec::new();
+            while it.down.waiting() > 0 {
+                reply.extend_from_slice(it.down.writable());
+                let len = it.down.writable().len();
+                it.down.wrote(len);
+            }
+            let step = crate::resp::ReplyScanner::default().advance(&reply).unwrap();
+            proptest::prop_assert!(step.done.is_some());
+            proptest::prop_assert_eq!(step.consumed, reply.len());
+            let rules = Arc::clone(&it.world.rules);
+            if it.session.adopt(&rules, &mut it.up).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn any_word() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    prop_oneof![
+        "[+-]@?[a-z|]{0,8}|[~%&(>#!<][A-Za-z*~() ]{0,6}|db=[0-9,]{0,4}|role=boss|lethal=[*a-z]{0,5}|\
+         script=[a-z:0-9]{0,4}|reset|on|off|-?[0-9]{1,5}|admin|root|app|get|set|config|eval|reset"
+            .prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 0..8),
+    ]
+}

@@ -209,10 +209,8 @@ fn the_order_of_a_whole_pipeline_is_followed() {
     let lines = ["MULTI", "SELECT 1", "EXEC", "SELECT 0", "GET k"];
     assert_eq!(it.commands(&lines), lines);
     it.upstream("+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+OK\r\n$-1\r\n");
-    it.rules = it
-        .rules
-        .with_policy(policy(b"user two on nopass db=0 +@all ~*\n"));
-    it.session.adopt(&it.rules, &mut it.up).unwrap();
+    it.reload(policy(b"user two on nopass db=0 +@all ~*\n"))
+        .unwrap();
     assert_eq!(it.commands(&["GET k"]), ["GET k"], "the last SELECT counts");
 }
 
@@ -228,10 +226,8 @@ fn a_session_that_is_narrowed_is_judged_where_it_is() {
         let mut it = user("any");
         assert_eq!(it.commands(&[line]), [line]);
         it.upstream(reply);
-        it.rules = it
-            .rules
-            .with_policy(policy(b"user any on nopass db=0 +@all ~*\n"));
-        it.session.adopt(&it.rules, &mut it.up).unwrap();
+        it.reload(policy(b"user any on nopass db=0 +@all ~*\n"))
+            .unwrap();
         assert_eq!(
             it.commands(&["GET k"]).is_empty(),
             refused,
@@ -277,10 +273,8 @@ fn substitutes_are_judged_by_what_runs() {
         it.facts.commands.as_mut().unwrap().insert("select".into());
         assert_eq!(it.commands(&[line]), [runs]);
         it.upstream("+OK\r\n");
-        it.rules = it
-            .rules
-            .with_policy(policy(b"user picky on nopass db=9 +@all ~*\n"));
-        it.session.adopt(&it.rules, &mut it.up).unwrap();
+        it.reload(policy(b"user picky on nopass db=9 +@all ~*\n"))
+            .unwrap();
         assert_eq!(it.commands(&["GET k"]), ["GET k"]);
     }
 }

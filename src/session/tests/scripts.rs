@@ -214,8 +214,7 @@ fn where_only_the_hash_is_known_nothing_is_loaded() {
     }
     let users = format!("user app on nopass +@all ~* script=sha1:{}\n", sha(BODY));
     let mut it = user("app");
-    it.rules = it.rules.with_policy(policy(users.as_bytes()));
-    it.session.adopt(&it.rules, &mut it.up).unwrap();
+    it.reload(policy(users.as_bytes())).unwrap();
     assert_eq!(it.commands(&[&call("0")]), [call("0")]);
 }
 
@@ -223,8 +222,7 @@ fn where_only_the_hash_is_known_nothing_is_loaded() {
 fn long_pipelines_of_calls_do_not_fill_the_memory() {
     let body = "-".repeat(100_000);
     let mut it = user("app");
-    it.rules = it.rules.with_policy(policy_with(&body));
-    it.session.adopt(&it.rules, &mut it.up).unwrap();
+    it.reload(policy_with(&body)).unwrap();
     let call = format!("EVALSHA {} 0", sha(&body));
     let mut lines = vec!["MULTI"];
     lines.extend(vec![call.as_str(); 100]);
