@@ -42,14 +42,17 @@ impl Gate {
             | "failover" | "migrate" | "restore" | "restore-asking" | "debug"
             | "config|rewrite" | "shutdown" | "cluster|reset" | "cluster|meet"
             | "cluster|failover" | "cluster|replicate" => Self::Lethal,
+            // Of Redis 8.4 and Valkey 9, where they are learned.
+            "cluster|migrateslots" | "cluster|migration" | "cluster|syncslots" => Self::Lethal,
             "config|set" => Self::LethalParameters,
             "eval" | "eval_ro" => Self::Script,
             "evalsha" | "evalsha_ro" => Self::ScriptHash,
             "script|load" => Self::ScriptLoad,
             "fcall" | "fcall_ro" | "function|load" | "function|restore" => Self::Code,
-            // RedisGears, which puts them into no category.
+            // RedisGears, RedisAI and FalkorDB, which put them into no category.
             "tfcall" | "tfcallasync" | "tfunction|load" | "rg.pyexecute" | "rg.jexecute"
-            | "rg.trigger" => Self::Code,
+            | "rg.trigger" | "ai.scriptset" | "ai.scriptstore" | "ai.scriptrun"
+            | "ai.scriptexecute" | "graph.udf" => Self::Code,
             // These run nothing.
             "script" | "script|exists" | "script|flush" | "script|kill" | "script|debug"
             | "script|help" | "function" | "function|list" | "function|dump" | "function|stats"

@@ -15,7 +15,7 @@ pub struct Lethal {
 }
 
 /// Parameters of CONFIG SET that write files, load code, change who may connect, or send the data
-/// elsewhere. Any `tls-` parameter is one too.
+/// elsewhere. Any `tls-`, `enable-` or `…-announce-…` parameter is one too.
 const PARAMETERS: &[&str] = &[
     "aclfile",
     "appenddirname",
@@ -108,5 +108,7 @@ fn is_lethal(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with(b"tls-")
         || name.starts_with(b"enable-")
+        // `replica-announce-ip` and its like send clients and replicas elsewhere.
+        || name.windows(9).any(|part| part == b"announce-")
         || PARAMETERS.iter().any(|known| known.as_bytes() == name)
 }

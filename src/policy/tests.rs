@@ -601,6 +601,7 @@ fn all_commands_are_not_the_lethal_ones() {
     denied(all, "CONFIG SET dir /tmp", lethal(2));
     denied(all, "CONFIG SET maxmemory 1 DbFileName x", lethal(4));
     denied(all, "CONFIG SET dir\0x /tmp", lethal(2));
+    denied(all, "CONFIG SET replica-announce-ip 1", lethal(2));
     allowed(all, "CONFIG SET maxmemory 1");
     allowed(all, "MODULE LIST");
     allowed(all, "CLUSTER INFO");
