@@ -36,6 +36,7 @@ pub(super) async fn run(stage: &mut Stage, scene: &Scene) -> Result<(), DemoErro
     foreign_key(stage, &mut cart).await?;
     flushall(stage, &mut cart, &mut ops).await?;
     config(stage, &mut cart, &mut ops).await?;
+    rights(stage, &mut cart, &mut ops).await?;
     if scene.has_unlink() {
         unlink(stage, &mut cart, &mut ops).await?;
     }
@@ -251,6 +252,39 @@ async fn config(
         .map_err(stdout)
 }
 
+async fn rights(
+    stage: &mut Stage,
+    cart: &mut Actor<'_>,
+    ops: &mut Actor<'_>,
+) -> Result<(), DemoError> {
+    stage
+        .step("Rights change while connections live")
+        .map_err(stdout)?;
+    let set = ["SET", "cart:1", "three apples"];
+    ops.play(stage, &["ACL", "SETUSER", "cart", "-set"], Expected::Ok)
+        .await?;
+    cart.play(
+        stage,
+        &set,
+        Expected::Error("NOPERM User cart has no permissions to run the 'set' command"),
+    )
+    .await?;
+    ops.play(stage, &["ACL", "LOAD"], Expected::Ok).await?;
+    cart.play(stage, &set, Expected::Ok).await?;
+    stage
+        .why("respgate answers ACL itself, in front of any Redis. LOAD brought back what the file says.")
+        .map_err(stdout)?;
+    ops.play(
+        stage,
+        &["CONFIG_b840fc02", "SET", "dir", "/tmp"],
+        Expected::Error("NOPERM User ops has no permissions to run the 'config_b840fc02|set'"),
+    )
+    .await?;
+    stage
+        .why("What leads from Redis to the machine is not in +@all: that takes a lethal= rule.")
+        .map_err(stdout)
+}
+
 async fn unlink(
     stage: &mut Stage,
     cart: &mut Actor<'_>,
@@ -298,6 +332,11 @@ async fn audit(stage: &mut Stage, scene: &Scene, strangers: bool) -> Result<(), 
         ("hidden_command", "config"),
         ("hidden_command", "config"),
         ("command", "config_b840fc02|get"),
+        ("changed", ""),
+        ("command", "set"),
+        ("reloaded", ""),
+        ("loaded", ""),
+        ("lethal", "config_b840fc02|set"),
     ]);
     let path = scene.audit();
     let deadline = Instant::now() + AUDIT_WITHIN;
@@ -350,7 +389,7 @@ async fn audit(stage: &mut Stage, scene: &Scene, strangers: bool) -> Result<(), 
         ));
     }
     stage
-        .why("Each refusal once: who, from where, what, which rule. Never a value, never a password.")
+        .why("Each refusal and each change once: who, from where, what, which rule. Never a value, never a password.")
         .map_err(stdout)
 }
 
