@@ -50,10 +50,11 @@ pub type ReadScript<'a> = &'a dyn Fn(&Path, &str) -> Result<Vec<u8>, String>;
 /// The files that the rules of an ACL file name as scripts, so that they can be read beforehand.
 pub fn script_names(source: &Source) -> impl Iterator<Item = &str> {
     let text = std::str::from_utf8(&source.content).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .flat_map(str::split_ascii_whitespace)
-        .filter_map(ScriptRule::file)
+    let rules = text.lines().filter_map(|line| match read_line(line) {
+        LineKind::User { words, .. } | LineKind::Role { words, .. } => Some(words),
+        LineKind::Blank | LineKind::Nameless(_) | LineKind::Unknown(_) => None,
+    });
+    rules.flatten().filter_map(ScriptRule::file)
 }
 
 impl Policy {
@@ -117,10 +118,10 @@ fn read_lines<'a>(
         return;
     };
     for (number, line) in (1..).zip(text.lines()) {
-        let (kind, name, words) = match read_line(line) {
+        let (definitions, name, words) = match read_line(line) {
             LineKind::Blank => continue,
-            LineKind::User { name, words } => ("user", name, words),
-            LineKind::Role { name, words } => ("role", name, words),
+            LineKind::User { name, words } => (&mut *users, name, words),
+            LineKind::Role { name, words } => (&mut *roles, name, words),
             LineKind::Nameless(kind) => {
                 let reason = format!("the {kind}'s name is missing");
                 problems.push(source.problem(number, kind, &reason));
@@ -132,17 +133,12 @@ fn read_lines<'a>(
                 continue;
             }
         };
-        let definition = Definition {
+        definitions.push(Definition {
             source,
             line: number,
             name,
             words: words.map(str::as_bytes).collect(),
-        };
-        if kind == "user" {
-            users.push(definition);
-        } else {
-            roles.push(definition);
-        }
+        });
     }
 }
 

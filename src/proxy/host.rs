@@ -60,15 +60,27 @@ impl Peer {
             "connection refused"
         );
         audit.write(&Event {
-            event: "connection_refused",
+            detail: Some(detail.to_owned()),
+            ..self.event("connection_refused", session, reason)
+        });
+    }
+
+    /// An event of this connection, to be told more of.
+    pub(super) fn event<'a>(
+        &'a self,
+        event: &'a str,
+        session: Option<u64>,
+        reason: &'a str,
+    ) -> Event<'a> {
+        Event {
+            event,
             session,
             listener: &self.listener,
             peer: &self.address,
             certificate: self.subject(),
             reason,
-            detail: Some(detail.to_owned()),
             ..Event::default()
-        });
+        }
     }
 
     /// The subject of its certificate.
@@ -93,15 +105,14 @@ impl SessionHost<'_> {
             "the session of a user who is gone or off is closed"
         );
         self.service.audit.write(&Event {
-            event: "session_closed",
-            session: Some(self.session),
-            listener: &self.peer.listener,
             user,
-            peer: &self.peer.address,
-            certificate: self.peer.subject(),
-            reason,
-            ..Event::default()
+            ..self.event("session_closed", reason)
         });
+    }
+
+    /// An event of this session, to be told more of.
+    pub(super) fn event<'a>(&'a self, event: &'a str, reason: &'a str) -> Event<'a> {
+        self.peer.event(event, Some(self.session), reason)
     }
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
@@ -164,19 +175,13 @@ impl Host for SessionHost<'_> {
             ),
         }
         self.service.audit.write(&Event {
-            event: "refused",
-            session: Some(self.session),
-            listener: &self.peer.listener,
             user: refused.user,
-            peer: &self.peer.address,
-            certificate: self.peer.subject(),
             command: command.as_deref(),
             databases,
             keys: names.iter().map(|name| shown_key(name)).collect(),
             refused: offender.map(|name| shown_key(&name)),
             rule,
-            reason,
-            ..Event::default()
+            ..self.event("refused", reason)
         });
     }
 

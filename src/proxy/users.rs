@@ -101,16 +101,10 @@ fn tell(host: &SessionHost<'_>, caller: &str, reason: &str, what: String, droppe
         "ACL {what}"
     );
     host.service.audit.write(&Event {
-        event: "acl_changed",
-        session: Some(host.session),
-        listener: &host.peer.listener,
         user: Some(caller),
-        peer: &host.peer.address,
-        certificate: host.peer.subject(),
-        reason,
         dropped,
         detail: Some(what),
-        ..Event::default()
+        ..host.event("acl_changed", reason)
     });
 }
 

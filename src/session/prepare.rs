@@ -48,43 +48,24 @@ pub(super) fn prepare<'r>(
     taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
     let judged = judge(login, args, standing, taking.rules, taking.facts);
-    match judged.verdict {
-        Verdict::Forward(permit, kind, entry) => Action::Forward(permit, kind, entry),
-        Verdict::Wait => Action::Wait,
-        Verdict::Hold => Action::Hold,
-        Verdict::Refuse(refusal) => {
-            refuse(
-                scratch,
-                login,
-                standing,
-                refusal,
-                judged.entry,
-                args,
-                taking,
-            );
-            Action::Refuse(refusal)
-        }
+    let refusal = match judged.verdict {
+        Verdict::Forward(permit, kind, entry) => return Action::Forward(permit, kind, entry),
+        Verdict::Wait => return Action::Wait,
+        Verdict::Hold => return Action::Hold,
         // The proxy's own commands are short. One that is not whole is waited for.
-        Verdict::Own(_) if !args.is_whole() => Action::Wait,
+        Verdict::Own(_) if !args.is_whole() => return Action::Wait,
         Verdict::Own(kind) => {
             scratch.clear();
             match answer_own(kind, login, args, session, taking, scratch) {
-                Ok(answered) => Action::Answered(answered),
-                Err(refusal) => {
-                    refuse(
-                        scratch,
-                        login,
-                        standing,
-                        refusal,
-                        judged.entry,
-                        args,
-                        taking,
-                    );
-                    Action::Refuse(refusal)
-                }
+                Ok(answered) => return Action::Answered(answered),
+                Err(refusal) => refusal,
             }
         }
-    }
+        Verdict::Refuse(refusal) => refusal,
+    };
+    let entry = judged.entry;
+    refuse(scratch, login, standing, refusal, entry, args, taking);
+    Action::Refuse(refusal)
 }
 
 /// Tells the host, and puts the reply into `scratch`.

@@ -116,15 +116,19 @@ fn assert_user(client: &mut TestClient, expected: &Expected, how: &str) {
     }
 }
 
+fn in_front_of(server: &RedisServer) -> Proxy {
+    Proxy::builder()
+        .upstream(server)
+        .identities(IDENTITIES)
+        .users(USERS)
+        .start()
+}
+
 #[test]
 fn three_usual_users_work_verbatim_by_certificate_and_by_password() {
     for version in ALL {
         let server = RedisServer::start(version, &[]);
-        let proxy = Proxy::builder()
-            .upstream(&server)
-            .identities(IDENTITIES)
-            .users(USERS)
-            .start();
+        let proxy = in_front_of(&server);
         for expected in EXPECTED {
             assert_user(&mut proxy.client(expected.name), expected, "by certificate");
             let mut gateway = proxy.client("gateway");
@@ -146,11 +150,7 @@ fn three_usual_users_work_verbatim_by_certificate_and_by_password() {
 fn one_connection_may_be_one_user_after_the_other() {
     for version in LEGACY_AND_CURRENT {
         let server = RedisServer::start(version, &[]);
-        let proxy = Proxy::builder()
-            .upstream(&server)
-            .identities(IDENTITIES)
-            .users(USERS)
-            .start();
+        let proxy = in_front_of(&server);
         let mut client = proxy.client("gateway");
         client.send(
             "AUTH app_writer password\r\nSET cache:1 a\r\nAUTH app_readonly password\r\n\
