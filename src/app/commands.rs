@@ -3,7 +3,7 @@
 
 use crate::command::{Command, NameError, Table, TableError, merge};
 use crate::config::{self, Config};
-use crate::policy::{self, Policy, RuleError};
+use crate::policy::{self, Policy};
 use crate::proxy::{PolicyText, UpstreamError, ask};
 use crate::rewrite::{Names, RewriteError};
 use crate::session::Facts;
@@ -97,11 +97,10 @@ impl Attempt {
     fn lacks_commands(&self) -> bool {
         let in_rewrite =
             |error: &RewriteError| matches!(error, RewriteError::UnknownCommand { .. });
-        let unknown = RuleError::UnknownCommand.to_string();
         let names = self.names.as_ref().err();
         let policy = self.policy.as_ref().err();
         names.is_some_and(|errors| errors.iter().any(in_rewrite))
-            || policy.is_some_and(|wrong| wrong.iter().any(|problem| problem.reason == unknown))
+            || policy.is_some_and(|wrong| wrong.iter().any(|problem| problem.unknown_command))
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Problem {
     pub text: String,
     /// What is wrong with it.
     pub reason: String,
+    /// It names a command that the table lacks: another table may have it.
+    pub unknown_command: bool,
 }
 
 /// What one line defines.
@@ -220,7 +222,10 @@ fn compile_user(
                         RuleError::Syntax => masked_wholly(rule),
                         _ => masked(rule),
                     };
-                    told.push(definition.problem(&shown, &error.to_string()));
+                    told.push(Problem {
+                        unknown_command: error == RuleError::UnknownCommand,
+                        ..definition.problem(&shown, &error.to_string())
+                    });
                 }
             }
         }
@@ -346,6 +351,7 @@ impl Source {
             line,
             text: text.to_owned(),
             reason: reason.to_owned(),
+            unknown_command: false,
         }
     }
 }
@@ -359,6 +365,7 @@ impl fmt::Display for Problem {
             line,
             text,
             reason,
+            unknown_command: _,
         } = self;
         write!(f, "{}:{line}: '{text}': {reason}", path.display())
     }
