@@ -1,0 +1,558 @@
+//! What is made by hand: connections, subscriptions, scripts, who waits for whom.
+
+use sha1::{Digest, Sha1};
+
+use crate::differences::Mode;
+use crate::docs::{key, value};
+use crate::generate::Author;
+use crate::mask::Mask;
+use crate::script::{Ends, Item};
+
+/// Scripts that do no harm, with the number of keys that they want.
+const SCRIPTS: &[(&str, usize)] = &[
+    ("return 1", 0),
+    ("return {1,'two',{3,false,true}}", 0),
+    ("return redis.call('set',KEYS[1],ARGV[1])", 1),
+    ("return redis.call('get',KEYS[1])", 1),
+    ("return redis.pcall('lpush',KEYS[1],ARGV[1])", 1),
+    ("return redis.error_reply('MY own\\r\\nerror')", 0),
+    ("return redis.status_reply('FINE')", 0),
+    ("error('it went wrong')", 0),
+    ("return nosuch.thing", 0),
+    ("this is no Lua", 0),
+    ("redis.call('set',KEYS[1],'x') redis.call('nosuch')", 1),
+    ("redis.setresp(3) return redis.call('hgetall',KEYS[1])", 1),
+    ("return redis.call('incrbyfloat',KEYS[1],'1.5')", 1),
+    ("return {double=3.5}", 0),
+    ("return {map={a=1}}", 0),
+    ("return redis.sha1hex('x')", 0),
+    ("return cjson.encode({1,2})", 0),
+    ("return redis.call('publish','a:c',ARGV[1])", 0),
+    (
+        "#!lua flags=no-writes\nreturn redis.call('set','a:s1','1')",
+        0,
+    ),
+];
+
+const LIBRARY: &str = "#!lua name=lib\nredis.register_function('f',function(k,a) \
+                       return redis.call('set',k[1],a[1]) end)\nredis.register_function{\
+                       function_name='g',callback=function(k,a) return {1,a[1]} end,\
+                       flags={'no-writes'}}";
+
+const CHANNELS: [&str; 4] = ["a:c", "a:d", "b:c", "news"];
+
+/// DEBUG PROTOCOL's words: each type of reply that there is.
+const TYPES: [&str; 12] = [
+    "string", "integer", "double", "null", "array", "set", "map", "attrib", "push", "verbatim",
+    "bignum", "true",
+];
+
+/// About the connection or the server, with one reply.
+pub fn connection_request(author: &mut Author<'_>) -> Item {
+    let random = &mut author.random;
+    let plain: &[&[&str]] = &[
+        &["PING"],
+        &["PING", "hello"],
+        &["SELECT", "0"],
+        &["SELECT", "1"],
+        &["SELECT", "2"],
+        &["SELECT", "16"],
+        &["SELECT", "x"],
+        &["CLIENT", "GETNAME"],
+        &["CLIENT", "SETNAME", "name"],
+        &["CLIENT", "SETNAME", "bad name"],
+        &["CLIENT", "SETINFO", "lib-name", "x"],
+        &["CLIENT", "NO-EVICT", "off"],
+        &["CLIENT", "UNPAUSE"],
+        &["CLIENT", "nosuch"],
+        &["CLIENT"],
+        &["CLIENT", "HELP"],
+        &["CLIENT", "KILL", "1.2.3.4:5"],
+        &["CLIENT", "KILL", "ID", "x"],
+        &["CLIENT", "KILL", "ID", "999999"],
+        &["CLIENT", "UNBLOCK", "999999"],
+        &["CLIENT", "UNBLOCK", "x"],
+        &["CLIENT", "REPLY", "on"],
+        &["COMMAND", "COUNT"],
+        &["COMMAND", "INFO", "get", "nosuch", "eval"],
+        &["COMMAND", "GETKEYS", "mset", "a", "1", "b", "2"],
+        &["COMMAND", "GETKEYS", "ping"],
+        &["COMMAND", "DOCS", "incr"],
+        &["CONFIG", "GET", "maxmemory-samples"],
+        &["CONFIG", "SET", "maxmemory-samples", "6"],
+        &["CONFIG", "SET", "nosuch", "1"],
+        &["CONFIG", "SET"],
+        &["CONFIG", "RESETSTAT"],
+        &["DEBUG", "SLEEP", "0"],
+        &["DEBUG", "STRINGMATCH-LEN", "10", "a*"],
+        &["DEBUG", "JMAP"],
+        &["OBJECT", "HELP"],
+        &["SLOWLOG", "HELP"],
+        &["READONLY"],
+        &["READWRITE"],
+        &["ASKING"],
+        &["CLUSTER", "INFO"],
+        &["CLUSTER", "nosuch"],
+        &["SUBSTR", "a:s1", "0", "1"],
+        &["WAIT", "0", "0"],
+        &["SCAN", "x"],
+        &["REPLICAOF", "no", "one"],
+        &["DISCARD"],
+        &["EXEC"],
+        &["UNWATCH"],
+        &["LATENCY", "nosuch"],
+        &["XGROUP", "nosuch"],
+        &["GET", "a", "b", "c"],
+    ];
+    let masked: &[(Mask, &[&str])] = &[
+        (Mask::Kind, &["CLIENT", "ID"]),
+        (Mask::Kind, &["CLIENT", "LIST"]),
+        (Mask::Client, &["CLIENT", "INFO"]),
+        (Mask::Kind, &["TIME"]),
+        (Mask::Kind, &["LASTSAVE"]),
+        (Mask::Kind, &["INFO"]),
+        (Mask::Kind, &["MEMORY", "USAGE", "a:s1"]),
+        (Mask::Kind, &["SLOWLOG", "LEN"]),
+        (Mask::Unordered, &["SCAN", "0", "COUNT", "10000"]),
+        (
+            Mask::Unordered,
+            &["SCAN", "0", "COUNT", "10000", "TYPE", "list"],
+        ),
+        (
+            Mask::Unordered,
+            &["SCAN", "0", "MATCH", "a:*", "COUNT", "10000"],
+        ),
+        (Mask::Unordered, &["PUBSUB", "CHANNELS"]),
+        (Mask::Kind, &["CLIENT", "TRACKINGINFO"]),
+    ];
+    match random.below(10) {
+        0..=1 => {
+            let (mask, args) = masked[random.below(masked.len())];
+            Item::masked(mask, args)
+        }
+        2 if author.open => Item::request(&["DEBUG", "PROTOCOL", random.pick(&TYPES)]),
+        3 => Item::request(&["PUBLISH", random.pick(&CHANNELS), "said"]),
+        4 => Item::request(&["SPUBLISH", random.pick(&CHANNELS), "said"]),
+        _ => Item::request(random.pick(plain)),
+    }
+}
+
+pub fn scripts(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    let mut items = Vec::new();
+    for _ in 0..author.random.between(1, 5) {
+        let random = &mut author.random;
+        let (script, keys) = SCRIPTS[random.below(SCRIPTS.len())];
+        let keys: Vec<Vec<u8>> = (0..keys).map(|_| key("", random)).collect();
+        let mut sha = Sha1::digest(script)
+            .iter()
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        if random.chance(20) {
+            sha = sha.to_uppercase();
+        }
+        let call = |name: &str, what: &str| {
+            let count = keys.len().to_string();
+            let mut args = vec![name.as_bytes().to_vec(), what.into(), count.into()];
+            args.extend(keys.iter().cloned());
+            args.push(b"value".to_vec());
+            Item::request(&args)
+        };
+        items.push(match random.below(16) {
+            0..=4 => call(&random.cased("eval"), script),
+            5 => call("EVAL_RO", script),
+            6..=7 => Item::request(&["SCRIPT", "LOAD", script]),
+            8..=9 => call("EVALSHA", &sha),
+            10 => Item::request(&["SCRIPT", "EXISTS", &sha, "x"]),
+            11 => Item::request(&["SCRIPT", random.pick(&["FLUSH", "KILL", "HELP", "nosuch"])]),
+            12 => Item::request(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]),
+            13 => call("FCALL", random.pick(&["f", "g", "nosuch"])),
+            14 => call("FCALL_RO", random.pick(&["f", "g"])),
+            _ => Item::request(random.pick(&[
+                &["FUNCTION", "LIST"][..],
+                &["FUNCTION", "DELETE", "lib"],
+                &["FUNCTION", "FLUSH"],
+                &["FUNCTION", "KILL"],
+                &["EVAL", "return 1"],
+                &["EVAL", "return 1", "x"],
+                &["EVAL", "return 1", "-1"],
+                &["EVAL", "return 1", "5", "k"],
+                &["FUNCTION", "LOAD", "no library"],
+            ])),
+        });
+    }
+    author.say_it(speaker, items);
+}
+
+/// One waits, another one (mostly) brings what it waits for.
+pub fn blocking(author: &mut Author<'_>) {
+    let Some(waiter) = author.somebody_plain() else {
+        return;
+    };
+    let random = &mut author.random;
+    let forever = random.chance(70);
+    let timeout = if forever { "0" } else { "0.02" };
+    let milliseconds = if forever { "0" } else { "20" };
+    let (args, release): (&[&str], &[&str]) = match random.below(10) {
+        0 => (
+            &["BLPOP", "a:l9", "a:l8", timeout],
+            &["RPUSH", "a:l8", "x", "y"],
+        ),
+        1 => (&["BRPOP", "a:l9", timeout], &["LPUSH", "a:l9", "x"]),
+        2 => (
+            &["BLMOVE", "a:l9", "a:l8", "LEFT", "RIGHT", timeout],
+            &["RPUSH", "a:l9", "x"],
+        ),
+        3 => (
+            &["BRPOPLPUSH", "a:l9", "a:l8", timeout],
+            &["RPUSH", "a:l9", "x"],
+        ),
+        4 => (
+            &["BLMPOP", timeout, "2", "a:l9", "a:l8", "LEFT", "COUNT", "2"],
+            &["RPUSH", "a:l8", "x", "y", "z"],
+        ),
+        5 => (&["BZPOPMIN", "a:z9", timeout], &["ZADD", "a:z9", "1", "m"]),
+        6 => (
+            &["BZPOPMAX", "a:z9", timeout],
+            &["ZADD", "a:z9", "1.5", "m", "2", "n"],
+        ),
+        7 => (
+            &["BZMPOP", timeout, "1", "a:z9", "MIN"],
+            &["ZADD", "a:z9", "1", "m"],
+        ),
+        8 => (
+            &["XREAD", "BLOCK", milliseconds, "STREAMS", "a:x9", "$"],
+            &["XADD", "a:x9", "999999-1", "f", "v"],
+        ),
+        _ => (&["WAIT", "1", "20"], &["PING"]),
+    };
+    let forever = forever && args[0] != "WAIT";
+    let mut items = Vec::new();
+    if random.chance(30) {
+        items.push(Item::request(&["DEL", "a:l9", "a:l8", "a:z9"]));
+    }
+    items.push(Item::request(args));
+    // What it says behind that must wait too.
+    let behind = if random.chance(40) {
+        author.requests(3)
+    } else {
+        Vec::new()
+    };
+    items.extend(behind);
+    if !forever {
+        author.say_it(waiter, items);
+        return;
+    }
+    author.speakers[waiter].blocked = true;
+    author.speakers[waiter].waited = true;
+    author.say(waiter, items, Ends::Blocked);
+    let Some(other) = author.somebody_plain() else {
+        return;
+    };
+    if author.random.chance(25) {
+        let id = Item::id_of(waiter);
+        author.uses_ids = true;
+        let word = author.random.pick(&["TIMEOUT", "ERROR"]).as_bytes();
+        let args = [&b"CLIENT"[..], b"UNBLOCK", &id, word];
+        author.say_it(other, vec![Item::request(&args)]);
+    } else {
+        let mut items = vec![Item::request(release)];
+        if author.random.chance(30) {
+            items.insert(0, Item::request(&["MULTI"]));
+            items.push(Item::request(&["PING"]));
+            items.push(Item::request(&["EXEC"]));
+        }
+        author.say_it(other, items);
+    }
+    author.speakers[waiter].blocked = false;
+}
+
+pub fn pubsub(author: &mut Author<'_>) {
+    let Some(listener) = author.somebody_plain_or_subscribed() else {
+        return;
+    };
+    let mut items = Vec::new();
+    for _ in 0..author.random.between(1, 4) {
+        let random = &mut author.random;
+        let prefix = random.pick(&["", "", "P", "S"]);
+        let leave = random.chance(30);
+        let name = format!("{prefix}{}SUBSCRIBE", if leave { "UN" } else { "" });
+        let mut args = vec![random.cased(&name).into_bytes()];
+        // To leave all channels that there are is answered in the order of a hash table.
+        let fewest = usize::from(author.speakers[listener].subscribed);
+        let count = random.between(if leave { fewest } else { 1 }, 3);
+        for _ in 0..count {
+            let channel = match prefix {
+                "P" => *random.pick(&[&"a:*", &"*", &"a:c", &"b:?"]),
+                _ => random.pick(&CHANNELS),
+            };
+            args.push(channel.into());
+        }
+        author.speakers[listener].subscribed |= !leave;
+        items.push(Item::request(&args));
+        if author.random.chance(40) {
+            items.push(Item::request(author.random.pick(&[
+                &["PING"][..],
+                &["PING", "x"],
+                &["GET", "a:s1"],
+                &["PING", "x", "y"],
+                &["PUBLISH", "a:c", "to myself"],
+                &["SPUBLISH", "a:c", "to myself"],
+                &["CLIENT", "GETNAME"],
+                &["MULTI", "x"],
+                &["nosuch"],
+            ])));
+        }
+    }
+    author.say_it(listener, items);
+    for _ in 0..author.random.below(3) {
+        let Some(other) = author.somebody_plain() else {
+            return;
+        };
+        let random = &mut author.random;
+        let mut items = Vec::new();
+        for _ in 0..random.between(1, 3) {
+            let name = random.pick(&["PUBLISH", "PUBLISH", "SPUBLISH"]).as_bytes();
+            let channel = random.pick(&CHANNELS).as_bytes();
+            items.push(Item::request(&[name, channel, &value(random)]));
+        }
+        items.push(Item::request(&["PUBSUB", "NUMSUB", "a:c", "b:c"]));
+        items.push(Item::request(&["PUBSUB", "NUMPAT"]));
+        author.say_it(other, items);
+    }
+    if author.random.chance(50) {
+        let mut items = Vec::new();
+        for channel in CHANNELS {
+            items.push(Item::request(&["UNSUBSCRIBE", channel]));
+            items.push(Item::request(&["SUNSUBSCRIBE", channel]));
+        }
+        for pattern in ["a:*", "*", "a:c", "b:?"] {
+            items.push(Item::request(&["PUNSUBSCRIBE", pattern]));
+        }
+        author.speakers[listener].subscribed = false;
+        author.say_it(listener, items);
+    }
+}
+
+/// Who the client is, said again, rightly and wrongly.
+pub fn login(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    let mut items = author.requests(2);
+    let user = author.user;
+    match author.random.below(12) {
+        0..=2 => {
+            items.push(author.introduction(speaker));
+            let resp3 = author.speakers[speaker].resp3;
+            if !resp3 && Mode::Resp3.is_built() {
+                // AUTH alone leaves the protocol as it was, which only HELLO tells.
+                items.push(Item::masked(Mask::Hello, &["HELLO", "2"]));
+            }
+        }
+        3 => items.push(Item::request(&["AUTH", user, "wrong"])),
+        4 => items.push(Item::request(&["AUTH", "nosuchuser", "wrong"])),
+        5 => items.push(Item::request(&["HELLO", "2", "AUTH", user, "wrong"])),
+        6 => items.push(Item::masked(Mask::Hello, &["HELLO"])),
+        7 => {
+            items.push(Item::request(author.random.pick(&[
+                &["HELLO", "4"][..],
+                &["HELLO", "x"],
+                &["HELLO", "02"],
+                &["HELLO", "2", "nosuch"],
+                &["HELLO", "2", "SETNAME", "bad name"],
+                &["HELLO", "2", "SETNAME"],
+                &["HELLO", "2", "AUTH", "x"],
+                &["AUTH"],
+                &["AUTH", "a", "b", "c"],
+            ])));
+        }
+        8 => {
+            items.push(Item::masked(
+                Mask::Hello,
+                &["HELLO", "2", "SETNAME", "other"],
+            ));
+            author.speakers[speaker].resp3 = false;
+            items.push(Item::request(&["CLIENT", "GETNAME"]));
+        }
+        9 => items.push(Item::request(&["ACL", "WHOAMI"])),
+        10 => items.push(Item::request(&["RESET", "x"])),
+        _ => {
+            items.push(Item::request(&["RESET"]));
+            author.speakers[speaker].resp3 = false;
+            // Redis falls back to `default`, respgate to whom the certificate names.
+            items.push(author.introduction(speaker));
+            items.push(Item::request(&["CLIENT", "GETNAME"]));
+        }
+    }
+    items.extend(author.requests(3));
+    author.say_it(speaker, items);
+}
+
+/// Values and requests that come in many reads.
+pub fn large(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    let random = &mut author.random;
+    let item = match random.below(4) {
+        0 => {
+            let length = random.between(1, 1024) * 1024;
+            let value: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            Item::request(&[b"SET".to_vec(), b"a:s0".to_vec(), value])
+        }
+        1 => {
+            let mut args = vec![b"RPUSH".to_vec(), b"a:l0".to_vec()];
+            args.extend((0..10_000).map(|at: usize| at.to_string().into_bytes()));
+            Item::request(&args)
+        }
+        2 => {
+            let mut args = vec![b"MSET".to_vec()];
+            for at in 0..random.between(100, 2000) {
+                args.push(format!("a:s{}", at % 7).into_bytes());
+                args.push(vec![b'v'; 20]);
+            }
+            Item::request(&args)
+        }
+        _ => Item::request(&[
+            b"NOSUCH".to_vec(),
+            vec![b'n'; random.between(1, 300) * 1024],
+        ]),
+    };
+    let items = vec![
+        item,
+        Item::request(&["GET", "a:s0"]),
+        Item::request(&["LRANGE", "a:l0", "0", "-1"]),
+        Item::request(&["DEL", "a:l0"]),
+    ];
+    author.say_it(speaker, items);
+}
+
+/// CLIENT REPLY. SKIP is followed by what needs no marker of its own: that would be skipped.
+pub fn reply(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    let mut items = Vec::new();
+    let unmasked = |author: &mut Author<'_>| loop {
+        match author.request() {
+            item @ Item::Request { mask: None, .. } => return item,
+            _ => {}
+        }
+    };
+    for _ in 0..author.random.between(1, 3) {
+        if author.random.chance(10) {
+            items.push(Item::request(&["CLIENT", "REPLY", "nosuch"]));
+        } else if author.random.chance(50) {
+            items.push(Item::request(&["CLIENT", "REPLY", "SKIP"]));
+            items.push(unmasked(author));
+        } else {
+            items.push(Item::request(&["CLIENT", "REPLY", "OFF"]));
+            for _ in 0..author.random.below(4) {
+                items.push(unmasked(author));
+            }
+            items.push(Item::request(&["CLIENT", "REPLY", "ON"]));
+        }
+        items.push(unmasked(author));
+    }
+    author.say_it(speaker, items);
+}
+
+pub fn tracking(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    let random = &mut author.random;
+    let mut args: Vec<Vec<u8>> = ["CLIENT", "TRACKING", "ON"].map(|arg| arg.into()).into();
+    for (option, chance) in [("BCAST", 25), ("OPTIN", 15), ("OPTOUT", 15), ("NOLOOP", 25)] {
+        if random.chance(chance) {
+            args.push(random.cased(option).into());
+        }
+    }
+    if random.chance(20) {
+        args.extend([b"PREFIX".to_vec(), b"a:".to_vec()]);
+    }
+    if random.chance(30) {
+        let other = random.below(author.speakers.len());
+        args.extend([b"REDIRECT".to_vec(), Item::id_of(other)]);
+        author.uses_ids = true;
+    }
+    let mut items = vec![Item::request(&args)];
+    let more = [
+        &["CLIENT", "CACHING", "yes"][..],
+        &["CLIENT", "CACHING", "no"],
+        &["CLIENT", "CACHING", "x"],
+        &["GET", "a:s1"],
+        &["MGET", "a:s1", "a:s2"],
+        &["SET", "a:s1", "tracked"],
+        &["CLIENT", "TRACKING", "x"],
+    ];
+    for _ in 0..author.random.below(5) {
+        items.push(Item::request(author.random.pick(&more)));
+    }
+    items.push(Item::masked(Mask::Kind, &["CLIENT", "GETREDIR"]));
+    author.say_it(speaker, items);
+    for _ in 0..author.random.below(3) {
+        if let Some(other) = author.somebody_plain() {
+            let key = author.random.pick(&["a:s1", "a:s2", "b:s1"]);
+            author.say_it(other, vec![Item::request(&["SET", key, "new"])]);
+        }
+    }
+    if author.random.chance(50) && !author.speakers[speaker].ended {
+        author.say_it(speaker, vec![Item::request(&["CLIENT", "TRACKING", "OFF"])]);
+    }
+}
+
+pub fn monitor(author: &mut Author<'_>) {
+    let Some(speaker) = author.somebody_plain() else {
+        return;
+    };
+    author.speakers[speaker].monitor = true;
+    author.say_it(speaker, vec![Item::request(&["MONITOR"])]);
+    for _ in 0..author.random.between(1, 3) {
+        let Some(other) = author.somebody_plain() else {
+            break;
+        };
+        let items = author.requests(4);
+        author.say_it(other, items);
+    }
+    if author.random.chance(60) {
+        let mut items = vec![Item::request(&["RESET"])];
+        author.speakers[speaker].monitor = false;
+        author.speakers[speaker].resp3 = false;
+        items.push(author.introduction(speaker));
+        author.say_it(speaker, items);
+    }
+}
+
+/// One connection acts on another one.
+pub fn others(author: &mut Author<'_>) {
+    let Some(actor) = author.somebody_plain() else {
+        return;
+    };
+    let other = author.random.below(author.speakers.len());
+    author.uses_ids = true;
+    let id = Item::id_of(other);
+    match author.random.below(3) {
+        0 => {
+            let args = [&b"CLIENT"[..], b"KILL", b"ID", &id];
+            author.say_it(actor, vec![Item::request(&args)]);
+            if author.open && other != actor {
+                author.speakers[other].ended = true;
+            }
+        }
+        1 => {
+            let args = [&b"CLIENT"[..], b"UNBLOCK", &id];
+            author.say_it(actor, vec![Item::request(&args)]);
+        }
+        _ => {
+            let items = vec![
+                Item::request(&["CLIENT", "PAUSE", "20", "WRITE"]),
+                Item::request(&["SET", "a:s1", "later"]),
+                Item::request(&["GET", "a:s1"]),
+            ];
+            author.say_it(actor, items);
+        }
+    }
+}
