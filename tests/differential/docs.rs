@@ -88,6 +88,16 @@ impl Grammar {
         self.commands.len()
     }
 
+    /// Whether a request is one of those that are made here. Damaged, some others would do harm, or
+    /// list what is in a hash table.
+    pub fn made(&self, item: &Item) -> bool {
+        let Item::Request { args, .. } = item else {
+            return false;
+        };
+        let name = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
+        self.commands.iter().any(|command| command.words[0] == name)
+    }
+
     /// A request that is mostly right.
     pub fn request(&self, random: &mut Random) -> Item {
         let command = &self.commands[random.below(self.commands.len())];
@@ -302,9 +312,9 @@ impl Writer<'_> {
             ("cursor", _) => "0".to_owned(),
             // All of it in one reply: cursors are made of a hash table's seed.
             ("count", _) if self.args.iter().any(|arg| arg == b"0") => "1000".to_owned(),
-            (_, "unix-time") => random
-                .pick(&["1", "4000000000", "4000000000000"])
-                .to_owned(),
+            // What has passed is gone at once, or when Redis comes round to it.
+            (name, "unix-time") if name.contains("milli") => "4000000000000".to_owned(),
+            (_, "unix-time") => "4000000000".to_owned(),
             // Nothing that ends while the conversation lasts.
             ("seconds" | "milliseconds" | "ttl", _) => random
                 .pick(&["0", "-1", "1000", "500000", "99999999999999999"])

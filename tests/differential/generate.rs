@@ -22,6 +22,8 @@ pub struct Speaker {
     pub blocked: bool,
     /// It waited, and may still.
     pub waited: bool,
+    /// It has another id since: respgate gave it a fresh connection.
+    pub reset: bool,
     /// It has said its last.
     pub ended: bool,
 }
@@ -35,6 +37,7 @@ pub struct Author<'a> {
     pub open: bool,
     pub speakers: Vec<Speaker>,
     pub uses_ids: bool,
+    in_transaction: bool,
     steps: Vec<Step>,
     number: u64,
 }
@@ -63,6 +66,7 @@ impl<'a> Author<'a> {
             open: user == "admin",
             speakers: vec![Speaker::default(); connections],
             uses_ids: false,
+            in_transaction: false,
             steps: Vec::new(),
             number,
         };
@@ -171,20 +175,49 @@ impl<'a> Author<'a> {
         Item::masked(Mask::Hello, &args)
     }
 
+    /// The id of a connection, where it is known.
+    pub fn id_of(&mut self, connection: usize) -> Option<Vec<u8>> {
+        let known = !self.speakers[connection].reset;
+        self.uses_ids |= known;
+        known.then(|| Item::id_of(connection))
+    }
+
+    /// Back to the beginning, on the way of respgate: Redis falls back to `default`, respgate to whom
+    /// the certificate names, and it opens a fresh connection.
+    pub fn reset(&mut self, connection: usize) -> Vec<Item> {
+        let ended = self.speakers[connection].ended;
+        self.speakers[connection] = Speaker {
+            reset: true,
+            ended,
+            ..Speaker::default()
+        };
+        let introduction = self.introduction(connection);
+        vec![Item::request(&["RESET"]), introduction]
+    }
+
     /// A request that the state of a connection allows, mostly about data.
     pub fn request(&mut self) -> Item {
-        let item = match self.random.below(100) {
-            0..=84 => self.grammar.request(&mut self.random),
-            // Damaged, some of these would do harm, or list what is in a hash table.
-            _ => return scenes::connection_request(self),
+        let item = loop {
+            let item = match self.random.below(100) {
+                0..=84 => self.grammar.request(&mut self.random),
+                _ => scenes::connection_request(self),
+            };
+            if self.open || !item.is_judged_otherwise() {
+                break item;
+            }
         };
         let damage = match self.open {
             true => 12,
-            // Refusals by policy come before or after other errors; see the README.
+            // Where keys can't be told, respgate refuses what fails in Redis: see the README.
+            false if self.in_transaction => 0,
             false => 3,
         };
-        if self.random.chance(damage) {
-            return self.damaged(item);
+        if self.random.chance(damage) && self.grammar.made(&item) {
+            let damaged = self.damaged(item.clone());
+            return match !self.open && damaged.is_judged_otherwise() {
+                true => item,
+                false => damaged,
+            };
         }
         if self.random.chance(6) {
             return self.inline(item);
@@ -306,6 +339,7 @@ impl<'a> Author<'a> {
             }
         }
         items.push(Item::request(&["MULTI"]));
+        self.in_transaction = true;
         for _ in 0..self.random.below(6) {
             let item = match self.random.below(12) {
                 0 => Item::request(self.random.pick(&[
@@ -324,6 +358,7 @@ impl<'a> Author<'a> {
             };
             items.push(item);
         }
+        self.in_transaction = false;
         self.speakers[speaker].multi = true;
         if self.random.chance(25) {
             // The rest comes later, or never.

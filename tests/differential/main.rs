@@ -51,11 +51,11 @@ const NARROW: [User; 6] = [
     },
     User {
         name: "app_writer",
-        rules: "%W~* %R~a:* resetchannels +@write +@fast -@scripting -set +echo +client|id",
+        rules: "%W~* %R~a:* resetchannels +@write +@fast -@scripting +@transaction -set +echo +client|id",
     },
     User {
         name: "gateway",
-        rules: "~a:s* &news +get +set +mget +mset +echo +ping +client|id +client|setname +config|get +multi +exec +select +publish",
+        rules: "~a:s* &news +get +set +mget +mset +echo +ping +client|id +client|setname +config|get +@transaction +select +publish",
     },
     User {
         name: "nobody",

@@ -159,7 +159,7 @@ pub fn scripts(author: &mut Author<'_>) {
             args.push(b"value".to_vec());
             Item::request(&args)
         };
-        items.push(match random.below(16) {
+        items.push(match random.below(18) {
             0..=4 => call(&random.cased("eval"), script),
             5 => call("EVAL_RO", script),
             6..=7 => Item::request(&["SCRIPT", "LOAD", script]),
@@ -169,9 +169,9 @@ pub fn scripts(author: &mut Author<'_>) {
             12 => Item::request(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]),
             13 => call("FCALL", random.pick(&["f", "g", "nosuch"])),
             14 => call("FCALL_RO", random.pick(&["f", "g"])),
+            15 => Item::masked(Mask::Unordered, &["FUNCTION", "LIST"]),
             _ => Item::request(random.pick(&[
-                &["FUNCTION", "LIST"][..],
-                &["FUNCTION", "DELETE", "lib"],
+                &["FUNCTION", "DELETE", "lib"][..],
                 &["FUNCTION", "FLUSH"],
                 &["FUNCTION", "KILL"],
                 &["EVAL", "return 1"],
@@ -250,9 +250,9 @@ pub fn blocking(author: &mut Author<'_>) {
     let Some(other) = author.somebody_plain() else {
         return;
     };
-    if author.random.chance(25) {
-        let id = Item::id_of(waiter);
-        author.uses_ids = true;
+    if author.random.chance(25)
+        && let Some(id) = author.id_of(waiter)
+    {
         let word = author.random.pick(&["TIMEOUT", "ERROR"]).as_bytes();
         let args = [&b"CLIENT"[..], b"UNBLOCK", &id, word];
         author.say_it(other, vec![Item::request(&args)]);
@@ -379,10 +379,7 @@ pub fn login(author: &mut Author<'_>) {
         9 => items.push(Item::request(&["ACL", "WHOAMI"])),
         10 => items.push(Item::request(&["RESET", "x"])),
         _ => {
-            items.push(Item::request(&["RESET"]));
-            author.speakers[speaker].resp3 = false;
-            // Redis falls back to `default`, respgate to whom the certificate names.
-            items.push(author.introduction(speaker));
+            items.extend(author.reset(speaker));
             items.push(Item::request(&["CLIENT", "GETNAME"]));
         }
     }
@@ -473,10 +470,11 @@ pub fn tracking(author: &mut Author<'_>) {
     if random.chance(20) {
         args.extend([b"PREFIX".to_vec(), b"a:".to_vec()]);
     }
-    if random.chance(30) {
-        let other = random.below(author.speakers.len());
-        args.extend([b"REDIRECT".to_vec(), Item::id_of(other)]);
-        author.uses_ids = true;
+    let other = random.below(author.speakers.len());
+    if random.chance(30)
+        && let Some(id) = author.id_of(other)
+    {
+        args.extend([b"REDIRECT".to_vec(), id]);
     }
     let mut items = vec![Item::request(&args)];
     let more = [
@@ -518,10 +516,7 @@ pub fn monitor(author: &mut Author<'_>) {
         author.say_it(other, items);
     }
     if author.random.chance(60) {
-        let mut items = vec![Item::request(&["RESET"])];
-        author.speakers[speaker].monitor = false;
-        author.speakers[speaker].resp3 = false;
-        items.push(author.introduction(speaker));
+        let items = author.reset(speaker);
         author.say_it(speaker, items);
     }
 }
@@ -532,8 +527,9 @@ pub fn others(author: &mut Author<'_>) {
         return;
     };
     let other = author.random.below(author.speakers.len());
-    author.uses_ids = true;
-    let id = Item::id_of(other);
+    let Some(id) = author.id_of(other) else {
+        return;
+    };
     match author.random.below(3) {
         0 => {
             let args = [&b"CLIENT"[..], b"KILL", b"ID", &id];
@@ -551,6 +547,8 @@ pub fn others(author: &mut Author<'_>) {
                 Item::request(&["CLIENT", "PAUSE", "20", "WRITE"]),
                 Item::request(&["SET", "a:s1", "later"]),
                 Item::request(&["GET", "a:s1"]),
+                // For whom SET is refused, nothing has waited so far.
+                Item::request(&["CLIENT", "UNPAUSE"]),
             ];
             author.say_it(actor, items);
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::differences::is_judged_otherwise;
 use crate::mask::Mask;
 use crate::support::command;
 
@@ -71,6 +72,11 @@ impl Item {
     /// An argument that becomes the id of a connection.
     pub fn id_of(connection: usize) -> Vec<u8> {
         [ID, connection.to_string().as_bytes()].concat()
+    }
+
+    /// Whether it is one of the README's differences, for users of narrow rules.
+    pub fn is_judged_otherwise(&self) -> bool {
+        matches!(self, Self::Request { args, .. } if is_judged_otherwise(args))
     }
 
     fn encode(&self, ids: &[String], out: &mut Vec<u8>) {
