@@ -3,6 +3,8 @@
 use crate::command::{Command, CommandId, Flag, Gate, Table};
 
 use super::place::Target;
+use super::pubsub::{Audience, EVERY, Listen};
+use super::shim::Shim;
 use super::slots::Transaction;
 
 /// What is special about a command.
@@ -27,8 +29,18 @@ pub(super) enum Kind {
     Pinned(u32),
     /// SCRIPT FLUSH.
     ScriptFlush,
-    /// CLIENT REPLY: ON has a reply, OFF and SKIP have none.
+    /// CLIENT REPLY.
     ClientReply,
+    /// SUBSCRIBE and all its kin. How many confirmations follow, only a request tells.
+    Listen(Listen),
+    Monitor,
+    /// SYNC and PSYNC.
+    Sync,
+    Replconf,
+    /// It has no reply.
+    Unanswered,
+    /// What an old upstream lacks, and the proxy can answer for it.
+    Shim(Shim),
     /// Its replies are not one for one.
     Unsupported,
 }
@@ -54,14 +66,22 @@ impl Kinds {
             "client|reply" => Kind::ClientReply,
             "acl" => Kind::Acl,
             name if name.starts_with("acl|") => Kind::Acl,
-            "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
-            | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"
-            | "script|debug" => Kind::Unsupported,
+            "subscribe" => listen(Audience::Channels, true),
+            "unsubscribe" => listen(Audience::Channels, false),
+            "psubscribe" => listen(Audience::Patterns, true),
+            "punsubscribe" => listen(Audience::Patterns, false),
+            "ssubscribe" => listen(Audience::Shards, true),
+            "sunsubscribe" => listen(Audience::Shards, false),
+            "monitor" => Kind::Monitor,
+            "sync" | "psync" => Kind::Sync,
+            "replconf" => Kind::Replconf,
+            // The debugger speaks a protocol of its own.
+            "script|debug" => Kind::Unsupported,
             // What a module publishes, subscribes to or pushes is known to nobody here.
             _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
             _ if is_code(command.gate) => Kind::Script,
             _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
-            _ => Kind::Plain,
+            name => Shim::of(name).map_or(Kind::Plain, Kind::Shim),
         };
         Self(table.iter().map(|(_, command)| kind(command)).collect())
     }
@@ -70,6 +90,14 @@ impl Kinds {
     pub(super) fn get(&self, id: CommandId) -> Kind {
         self.0[id.index()]
     }
+}
+
+fn listen(to: Audience, on: bool) -> Kind {
+    Kind::Listen(Listen {
+        to,
+        on,
+        left: EVERY,
+    })
 }
 
 fn is_code(gate: Gate) -> bool {
