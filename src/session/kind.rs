@@ -2,6 +2,8 @@
 
 use crate::command::{Command, CommandId, Flag, Gate, Table};
 
+use crate::rewrite::Answer;
+
 use super::place::Target;
 use super::pubsub::{Audience, EVERY, Listen};
 use super::shim::Shim;
@@ -39,6 +41,8 @@ pub(super) enum Kind {
     Replconf,
     /// It has no reply.
     Unanswered,
+    /// One reply, which names addresses.
+    Answer(Answer),
     /// What an old upstream lacks, and the proxy can answer for it.
     Shim(Shim),
     /// Its replies are not one for one.
@@ -81,7 +85,11 @@ impl Kinds {
             _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
             _ if is_code(command.gate) => Kind::Script,
             _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
-            name => Shim::of(name).map_or(Kind::Plain, Kind::Shim),
+            name => {
+                let shim = Shim::of(name).map(Kind::Shim);
+                let answer = || Answer::of(name).map(Kind::Answer);
+                shim.or_else(answer).unwrap_or(Kind::Plain)
+            }
         };
         Self(table.iter().map(|(_, command)| kind(command)).collect())
     }

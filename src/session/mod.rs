@@ -12,6 +12,7 @@
 //! - `slots`: the replies that are owed, in order.
 //! - `known`: what they have told of the connection to the upstream; `pubsub`: its subscriptions.
 //! - `replicate`: a client that is a replica; `silence`: one that doesn't want its replies.
+//! - `mapping`: replies that name addresses.
 //! - `shim`: what old upstreams lack, answered for them.
 //! - `place`: the databases that the next request may run in.
 //! - `scripts`: what is done so that Redis knows the scripts that the policy names.
@@ -31,6 +32,7 @@ mod judge;
 mod kind;
 mod known;
 mod login;
+mod mapping;
 mod outcome;
 mod own;
 mod pipe;

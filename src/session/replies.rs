@@ -3,6 +3,7 @@
 use crate::resp::ReplyError;
 
 use super::known::{Known, Mode, Protocol};
+use super::mapping::Held;
 use super::pipe::Pipe;
 use super::pubsub::{Announced, Audience, LastLine, announced};
 use super::silence::Silence;
@@ -38,6 +39,12 @@ const ENOUGH: usize = 48;
 pub(super) enum Piece {
     /// The reply that the slot at the front is for.
     Answer {
+        /// Whether the client gets it.
+        shown: bool,
+    },
+    /// The same, or a message, held until it is whole.
+    Held {
+        why: Held,
         /// Whether the client gets it.
         shown: bool,
     },
@@ -79,10 +86,17 @@ impl Session {
             if let Piece::Confirmation(.., last) = &mut piece {
                 last.note(&down.unscanned()[..step.consumed]);
             }
-            if let Piece::Answer { shown: false } = piece {
-                down.skip(step.consumed);
-            } else {
-                down.forward(step.consumed);
+            match (piece, &mut self.mapping) {
+                (Piece::Answer { shown: false }, _) => down.skip(step.consumed),
+                (Piece::Held { why, shown }, Some(mapping)) => {
+                    if !mapping.hold(step.consumed, down) {
+                        piece = match why {
+                            Held::Message => Piece::Unasked,
+                            _ => Piece::Answer { shown },
+                        };
+                    }
+                }
+                _ => down.forward(step.consumed),
             }
             if step.done.is_none() {
                 self.piece = Some(piece);
@@ -164,7 +178,9 @@ impl Session {
             }
         }
         // The runs of plain replies need no more than that.
-        if let Slot::Upstream(_) | Slot::Blocking | Slot::Listen(_) = slot {
+        if self.mapping.is_none()
+            && let Slot::Upstream(_) | Slot::Blocking | Slot::Listen(_) = slot
+        {
             return Ok(Begun::Piece(Piece::Answer { shown: !self.muted }));
         }
         if slot == Slot::Sync && bytes.first() == Some(&b'\n') {
@@ -204,7 +220,14 @@ impl Session {
             Slot::Poison { .. } | Slot::Swallow | Slot::Load(_) => shown = false,
             _ => {}
         }
-        Ok(Begun::Piece(Piece::Answer { shown }))
+        let in_multi = self.known.in_multi;
+        let mapping = self.mapping.as_mut();
+        Ok(Begun::Piece(
+            match mapping.and_then(|mapping| mapping.begin(slot, line, in_multi)) {
+                Some(why) => Piece::Held { why, shown },
+                None => Piece::Answer { shown },
+            },
+        ))
     }
 
     /// The same for an array or a push that may answer nobody. Passed: it is an answer.
@@ -215,6 +238,12 @@ impl Session {
                 Begun::Piece(Piece::Confirmation(to, on, LastLine::default()))
             }
             Some(Announced::Other) if bytes.first() == Some(&b'*') => Begun::Passed,
+            Some(Announced::Message)
+                if (self.mapping.as_ref()).is_some_and(|mapping| mapping.sentinel) =>
+            {
+                let why = Held::Message;
+                Begun::Piece(Piece::Held { why, shown: true })
+            }
             Some(Announced::Message | Announced::Other) => Begun::Piece(Piece::Unasked),
         }
     }
@@ -222,8 +251,15 @@ impl Session {
     /// A piece has ended.
     #[inline]
     fn finish(&mut self, piece: Piece, down: &mut Pipe) {
+        if let (Piece::Held { why, shown }, Some(mapping)) = (piece, &mut self.mapping) {
+            mapping.release(why, shown, down);
+        }
         match piece {
-            Piece::Answer { .. } => {
+            Piece::Held {
+                why: Held::Message, ..
+            }
+            | Piece::Unasked => {}
+            Piece::Answer { .. } | Piece::Held { .. } => {
                 self.fresh = false;
                 let muted = self.muted;
                 self.slots.pop(|ours| {
@@ -232,7 +268,6 @@ impl Session {
                     }
                 });
             }
-            Piece::Unasked => {}
             Piece::Confirmation(to, on, last) => {
                 self.fresh = false;
                 let every = self.known.subscriptions.confirmations(to);

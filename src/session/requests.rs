@@ -284,6 +284,9 @@ impl Session {
                 self.slots.push(Slot::Select(target));
             }
             Kind::Listen(listen) => self.slots.push(Slot::Listen(listen)),
+            Kind::Answer(answer) if self.mapping.is_some() => {
+                self.slots.push(Slot::Answer(answer));
+            }
             Kind::Monitor => self.slots.push(Slot::Monitor),
             Kind::Sync => self.slots.push(Slot::Sync),
             Kind::Unanswered => {}

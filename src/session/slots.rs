@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
+use crate::rewrite::Answer;
+
 use super::known::Protocol;
 use super::place::Target;
 use super::pubsub::{EVERY, Listen};
@@ -33,6 +35,8 @@ pub(super) enum Slot {
     /// The reply to HELLO: where it is no error, what follows is in this protocol; `None`: in the
     /// same as before.
     Hello(Option<Protocol>),
+    /// A reply that names addresses, which are mapped.
+    Answer(Answer),
     /// Confirmations of subscriptions, or one error.
     Listen(Listen),
     /// The reply to MONITOR: behind an OK come lines that answer nobody.

@@ -1,11 +1,15 @@
 //! A session: its parts, its begin and its end.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
+use crate::rewrite::Addresses;
 
 use super::known::{Known, Mode, Multi, Standing};
 use super::login::Login;
+use super::mapping::Mapping;
 use super::pipe::Pipe;
 use super::replies::Piece;
 use super::rules::Rules;
@@ -36,6 +40,8 @@ pub struct Session {
     pub(super) piece: Option<Piece>,
     /// What the replies have told of the upstream connection.
     pub(super) known: Known,
+    /// Where replies name addresses that are mapped.
+    pub(super) mapping: Option<Box<Mapping>>,
     /// What CLIENT REPLY asked for, of the requests to come.
     pub(super) silence: Silence,
     /// And of the replies.
@@ -102,6 +108,7 @@ impl Session {
             fresh: false,
             piece: None,
             known: Known::default(),
+            mapping: None,
             silence: Silence::default(),
             muted: false,
             loaded: Loaded::default(),
@@ -113,6 +120,11 @@ impl Session {
         };
         session.set_limits(rules);
         session
+    }
+
+    /// Maps the addresses that replies name from now on; `sentinel`: those in messages too.
+    pub fn map_addresses(&mut self, addresses: Arc<Addresses>, sentinel: bool) {
+        self.mapping = Some(Box::new(Mapping::new(addresses, sentinel)));
     }
 
     /// Who the client is.
