@@ -47,6 +47,10 @@ fn describe(
     let table = prepared.rules.table();
     let mut lines = about(facts);
     let mut wrong = !facts.swapped.is_empty();
+    if let Some(line) = mismatch(prepared, settings, facts) {
+        wrong = true;
+        lines.push(line);
+    }
     for (name, run) in prepared
         .rules
         .names()
@@ -73,6 +77,20 @@ fn describe(
         ));
     }
     (lines, wrong)
+}
+
+/// A Sentinel where a Redis should be, or the other way round.
+fn mismatch(prepared: &Prepared, settings: &config::Upstream, facts: &Facts) -> Option<String> {
+    let upstreams = &prepared.config.upstreams;
+    let listeners = &prepared.config.listeners;
+    let listener = listeners
+        .iter()
+        .find(|listener| upstreams[listener.upstream].name == settings.name)?;
+    let (name, kind, mode) = (&listener.name, listener.kind, &facts.mode);
+    (!kind.is_mode(mode)).then(|| {
+        let kind = kind.as_str();
+        format!("its redis_mode is {mode}, and listener.{name}.kind = \"{kind}\": it isn't served")
+    })
 }
 
 /// What an operator should know of an upstream before he relies on a policy in front of it.

@@ -31,6 +31,8 @@ pub struct Config {
     pub rename: Vec<(String, String)>,
     /// Command (folded to lower case) → what is sent in its place, as written.
     pub substitute: Vec<(String, String)>,
+    /// Where replies say that a Redis is → where the proxy before it is. No left side twice.
+    pub addresses: Vec<(Address, Address)>,
     /// Bounds on what a peer may make us hold.
     pub limits: Limits,
     /// Worker threads; 0 lets the program choose.
@@ -51,6 +53,8 @@ pub struct Listener {
     pub name: String,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// What is behind it; the same for all listeners of an upstream.
+    pub kind: ListenerKind,
     /// At least one.
     pub bind: Vec<Bind>,
     /// Sources that may connect; loopback only where the file says nothing, nobody where it is empty.
@@ -72,6 +76,25 @@ pub struct Listener {
     pub idle_timeout: Option<Duration>,
     /// `None`: plaintext.
     pub tls: Option<ListenerTls>,
+}
+
+/// What a listener stands before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ListenerKind {
+    /// A Redis that holds data, alone or a node of a Cluster.
+    #[default]
+    Redis,
+    /// A Sentinel.
+    Sentinel,
+}
+
+/// One side of a pair in `rewrite.addresses`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Address {
+    /// A name, lower case on the left side, or an address without brackets, as `IpAddr` writes it.
+    pub host: String,
+    /// Not 0.
+    pub port: u16,
 }
 
 /// Where a listener listens.
@@ -202,6 +225,34 @@ pub enum LogLevel {
     Info,
     /// Each session.
     Debug,
+}
+
+// === impl ListenerKind ===
+
+impl ListenerKind {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Sentinel => "sentinel",
+        }
+    }
+
+    /// Whether a server of this `redis_mode` (`standalone`, `cluster`, `sentinel`) is what it means.
+    pub fn is_mode(self, mode: &str) -> bool {
+        (self == Self::Sentinel) == (mode == "sentinel")
+    }
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 // === impl Bind ===

@@ -13,7 +13,7 @@ use crate::config;
 use crate::resp::Reply;
 use crate::session::{Facts, Swapped};
 
-use super::service::{Service, Upstream};
+use super::service::Service;
 use super::upstream::{Dialogue, UpstreamError, open, within};
 
 /// Between two PINGs. A dead upstream is seen by its sessions at once; this finds the one that
@@ -39,12 +39,11 @@ pub struct Inspection {
 
 /// Watches one upstream until the process ends.
 pub(super) async fn watch(service: Arc<Service>, index: usize) {
-    let upstream = &service.upstreams[index];
-    let name = &*upstream.settings.name;
+    let name = service.upstreams[index].settings.name.as_str();
     let mut wait = RETRY_FROM;
     let mut told = false;
     loop {
-        match follow(&service, upstream).await {
+        match follow(&service, index).await {
             // It was there: what follows is news, and the next attempt comes soon.
             (true, error) => {
                 tracing::warn!(upstream = name, %error, "the upstream is gone");
@@ -62,7 +61,8 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
 }
 
 /// One control connection, from connect to its end; and whether it was ever ready.
-async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError) {
+async fn follow(service: &Service, index: usize) -> (bool, UpstreamError) {
+    let upstream = &service.upstreams[index];
     let rules = service.keeper.snapshot();
     let introduced = introduce(&upstream.settings, rules.table()).await;
     let (mut dialogue, facts) = match introduced {
@@ -74,6 +74,14 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
         // Redis would not run what was judged. It may have been in order before a restart.
         upstream.facts.store(None);
         let text = format!("it runs '{runs}' for '{name}' (its rename-command): not served");
+        return (false, UpstreamError::Answer(text));
+    }
+    let kind = service.kind_of(index);
+    if !kind.is_mode(&facts.mode) {
+        // What stands there isn't what the rules were written for.
+        upstream.facts.store(None);
+        let (mode, kind) = (&facts.mode, kind.as_str());
+        let text = format!("its redis_mode is {mode}, and its listener's kind {kind}: not served");
         return (false, UpstreamError::Answer(text));
     }
     tracing::info!(

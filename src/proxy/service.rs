@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config;
+use crate::config::{self, ListenerKind};
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
 use crate::policy::AclLog;
@@ -225,6 +225,13 @@ impl Service {
             acceptors,
             workers,
         })
+    }
+
+    /// What the listeners of an upstream stand before. One without listeners serves nobody.
+    pub(super) fn kind_of(&self, upstream: usize) -> ListenerKind {
+        let of = |listening: &&Arc<Listening>| listening.settings.upstream == upstream;
+        let first = self.listeners.iter().find(of);
+        first.map_or(ListenerKind::default(), |listening| listening.settings.kind)
     }
 
     /// A new session's number and its place in the count and under the bell.

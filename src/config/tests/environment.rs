@@ -136,6 +136,8 @@ fn who_may_do_what_stays_in_the_file() {
         ("RESPGATE__IDENTITY__0__USER", "identity"),
         ("RESPGATE__POLICY__MODE", "policy"),
         ("RESPGATE__REWRITE__RENAME", "rewrite"),
+        ("RESPGATE__REWRITE__ADDRESSES", "rewrite"),
+        ("RESPGATE__LISTENER__KIND", "listener"),
     ] {
         let problem =
             format!("{name}: [{section}] cannot be set from the environment, only in the file");
