@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
 use crate::net::{most_connections, raise_file_limit};
-use crate::proxy::{ListenerParts, Service};
+use crate::proxy::{Connector, ListenerParts, Service};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
@@ -38,6 +38,8 @@ pub struct Prepared {
     pub rules: Rules,
     /// The listeners, with their certificates.
     pub listeners: Vec<ListenerParts>,
+    /// The way to each upstream, by the index that listeners know it by.
+    pub upstreams: Vec<Connector>,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
 }
@@ -108,6 +110,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         config,
         rules,
         mut listeners,
+        upstreams,
         mut warnings,
     } = prepared;
     let start = |error: String| AppError::Start(vec![error]);
@@ -141,7 +144,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         Box::new(files),
         config.identities,
         listeners,
-        config.upstreams,
+        upstreams,
         audit,
         config.limits.write_timeout,
     );

@@ -151,11 +151,11 @@ async fn hold(
             End::WantsUpstream => {}
             end => break end,
         }
-        let opened = upstream::open(&upstream.settings).await;
+        let opened = upstream.connector.open().await;
         match opened.and_then(upstream::Dialogue::into_stream) {
             Ok(stream) => relay.attach(stream),
             Err(error) => {
-                let name = &*upstream.settings.name;
+                let name = upstream.name();
                 tracing::warn!(session = id, upstream = name, %error, "no upstream for a client");
                 break End::Upstream;
             }

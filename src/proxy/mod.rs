@@ -26,8 +26,8 @@ mod upstream;
 mod users;
 mod worker;
 
-pub use control::{Inspection, ask, inspect};
+pub use control::{Gaps, Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, StartError};
-pub use upstream::UpstreamError;
+pub use upstream::{Connector, UpstreamError};

@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::net::Stream;
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 
 use super::connection::Downstream;
 use super::host::SessionHost;
 use super::service::Service;
+use super::upstream::UpstreamStream;
 use deadlines::Deadlines;
 
 /// How a relay ends.
@@ -47,7 +47,7 @@ pub(super) struct Relay<'a> {
     service: Arc<Service>,
     session: Session,
     downstream: &'a mut Downstream,
-    upstream: Option<Stream>,
+    upstream: Option<UpstreamStream>,
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
@@ -105,7 +105,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Gives the session a fresh upstream connection.
-    pub(super) fn attach(&mut self, stream: Stream) {
+    pub(super) fn attach(&mut self, stream: UpstreamStream) {
         self.upstream = Some(stream);
         self.upstream_closed = false;
         self.upstream_deaf = false;

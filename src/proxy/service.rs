@@ -22,6 +22,7 @@ use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
 use super::reload::PolicyFiles;
+use super::upstream::Connector;
 use super::worker::Workers;
 
 /// The proxy, ready to run.
@@ -68,7 +69,7 @@ pub(super) struct Listening {
 /// An upstream, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) settings: config::Upstream,
+    pub(super) connector: Connector,
     /// `None` until it has answered for the first time.
     pub(super) facts: ArcSwapOption<Facts>,
 }
@@ -129,7 +130,7 @@ impl Service {
         files: Box<dyn PolicyFiles>,
         identities: Vec<identity::Rule>,
         listeners: Vec<ListenerParts>,
-        upstreams: Vec<config::Upstream>,
+        upstreams: Vec<Connector>,
         audit: Audit,
         write_timeout: Duration,
     ) -> Arc<Self> {
@@ -153,8 +154,8 @@ impl Service {
             .collect();
         let upstreams = upstreams
             .into_iter()
-            .map(|settings| Upstream {
-                settings,
+            .map(|connector| Upstream {
+                connector,
                 facts: ArcSwapOption::empty(),
             })
             .collect();
@@ -250,6 +251,15 @@ impl Service {
             // The sender lives as long as the service, and sessions hold that.
             let _ = drain.wait_for(|draining| *draining).await;
         }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// The name of its table in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.connector.settings().name
     }
 }
 
