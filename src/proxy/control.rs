@@ -27,6 +27,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
 
+/// One that is reached over several addresses may fail in as many ways, in turn.
+const MOST_TOLD: usize = 4;
+
 /// What `check --upstream` wants to know.
 #[derive(Debug)]
 pub struct Inspection {
@@ -52,19 +55,25 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
     let upstream = &service.upstreams[index];
     let name = upstream.name();
     let mut wait = RETRY_FROM;
-    let mut told = false;
+    // The reasons that were told since it was there: each is news once.
+    let mut told: Vec<String> = Vec::new();
     loop {
         match follow(&service, upstream).await {
             // It was there: what follows is news, and the next attempt comes soon.
             (true, error) => {
                 tracing::warn!(upstream = name, %error, "the upstream is gone");
-                (wait, told) = (RETRY_FROM, true);
+                wait = RETRY_FROM;
+                told.clear();
             }
-            (false, error) if !told => {
-                tracing::warn!(upstream = name, %error, "the upstream is not there");
-                told = true;
+            (false, error) => {
+                let reason = error.to_string();
+                if told.len() < MOST_TOLD && !told.contains(&reason) {
+                    tracing::warn!(upstream = name, %error, "the upstream is not there");
+                    told.push(reason);
+                } else {
+                    tracing::debug!(upstream = name, %error, "still no upstream");
+                }
             }
-            (false, error) => tracing::debug!(upstream = name, %error, "still no upstream"),
         }
         sleep(wait).await;
         wait = (wait * 2).min(RETRY_TO);
@@ -179,7 +188,15 @@ async fn introduce(
 ) -> Result<(Dialogue, Facts, Gaps), UpstreamError> {
     let mut dialogue = connector.open().await?;
     let (facts, gaps) = within(ANSWER_WITHIN, "INFO and COMMAND", async {
-        let (mut facts, unknown) = identify(&mut dialogue).await?;
+        let identified = identify(&mut dialogue).await;
+        let (mut facts, unknown) = match identified {
+            // What a port with TLS does to a plaintext command.
+            Err(error) if error.is_hangup() && connector.settings().tls.is_none() => {
+                let text = "it hung up at our first word: does it speak TLS?";
+                return Err(UpstreamError::Answer(text.to_owned()));
+            }
+            identified => identified?,
+        };
         let listed = dialogue.ask(&["COMMAND"]).await?;
         let names = facts.take_commands(&listed, table);
         if !names.is_empty() {
@@ -314,8 +331,8 @@ async fn is_open(connector: &Connector) -> Result<bool, UpstreamError> {
     };
     match asked.await {
         Ok(answer) => Ok(matches!(answer, Reply::Status(_))),
-        // It wants a certificate: TLS 1.3 tells so in an alert, TLS 1.2 in the handshake.
-        Err(UpstreamError::Tls(_)) => Ok(false),
+        // It was there a moment ago: now it wants a certificate, and may say so in any way.
+        Err(_) if connector.settings().tls.is_some() => Ok(false),
         Err(error) => Err(error),
     }
 }

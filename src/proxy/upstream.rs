@@ -31,9 +31,12 @@ pub struct Connector {
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// It can't be reached, or hung up.
+    /// It can't be reached, or the connection broke.
     #[error("can't reach the upstream: {0}")]
     Io(io::Error),
+    /// It hung up.
+    #[error("the upstream closed the connection")]
+    Closed,
     /// One of us two doesn't accept the other.
     #[error("TLS: {0}")]
     Tls(String),
@@ -89,10 +92,26 @@ fn shown_error(error: &str, password: &str) -> String {
 
 // === impl UpstreamError ===
 
+impl UpstreamError {
+    /// Whether it was there and ended the connection.
+    pub(super) fn is_hangup(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl From<io::Error> for UpstreamError {
     fn from(error: io::Error) -> Self {
         match upstream_failure(&error) {
             Some(text) => Self::Tls(text),
+            // Also an end of TLS without close_notify, of which rustls has much more to say.
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::Io(error),
         }
     }
@@ -138,7 +157,16 @@ impl Connector {
             None => UpstreamStream::Plain(stream),
             Some(tls) => {
                 // Boxed: it is large, and lives but a moment.
-                let shaking = Box::pin(async { Ok(tls.connect(stream).await?) });
+                let shaking = Box::pin(async {
+                    tls.connect(stream)
+                        .await
+                        .map_err(|error| match error.into() {
+                            UpstreamError::Closed => UpstreamError::Tls(
+                                "the upstream hung up during the handshake".into(),
+                            ),
+                            error => error,
+                        })
+                });
                 // A Redis without TLS takes a ClientHello for half a line, and waits for more.
                 let what = "TLS handshake: is this a plaintext port?";
                 UpstreamStream::Tls(Box::new(within(left(), what, shaking).await?))
@@ -203,7 +231,7 @@ impl Dialogue {
                 return Err(UpstreamError::Answer("it is too long".to_owned()));
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                return Err(UpstreamError::Closed);
             }
         }
     }
