@@ -198,6 +198,8 @@ async fn introduce(
             identified => identified?,
         };
         let listed = dialogue.ask(&["COMMAND"]).await?;
+        // A command that isn't there is unknown before it needs a login: INFO may have hidden this.
+        refuse_noauth(&listed)?;
         let names = facts.take_commands(&listed, table);
         if !names.is_empty() {
             let mut request = vec!["COMMAND", "INFO"];
@@ -222,28 +224,41 @@ async fn introduce(
 /// nothing is assumed: the version is 0.0.0, and older means stricter.
 async fn identify(dialogue: &mut Dialogue) -> Result<(Facts, Option<String>), UpstreamError> {
     // All sections in one answer: role and version come from different ones.
-    let refusal = match dialogue.ask(&["INFO"]).await? {
+    let info = dialogue.ask(&["INFO"]).await?;
+    refuse_noauth(&info)?;
+    let refusal = match info {
         Reply::Bulk(info) => {
             let no_version = || UpstreamError::Answer("INFO tells no version".to_owned());
             return Ok((Facts::read(&info).ok_or_else(no_version)?, None));
-        }
-        Reply::Error(error) if error.starts_with("NOAUTH") => {
-            return Err(UpstreamError::NoCredential);
         }
         Reply::Error(error) if is_refusal(&error) => error,
         Reply::Error(error) => return Err(UpstreamError::Answer(format!("{error} (INFO)"))),
         _ => return Err(UpstreamError::Answer("no text to INFO".to_owned())),
     };
     let told = match dialogue.ask(&["HELLO"]).await {
-        Ok(hello) => read_hello(&hello),
+        Ok(hello) => {
+            refuse_noauth(&hello)?;
+            read_hello(&hello)
+        }
         // It hung up: the error was no answer to INFO but its last word (no user is mapped to us,
         // too many clients).
         Err(_) => return Err(UpstreamError::Answer(refusal)),
     };
     Ok(match told {
         Some(facts) => (facts, None),
-        None => (Facts::default(), Some(refusal)),
+        None => (
+            Facts::read(b"redis_version:0.0.0\r\n").unwrap_or_default(),
+            Some(refusal),
+        ),
     })
+}
+
+/// Without a login that holds, nobody is served.
+fn refuse_noauth(answer: &Reply) -> Result<(), UpstreamError> {
+    match answer {
+        Reply::Error(error) if error.starts_with("NOAUTH") => Err(UpstreamError::NoCredential),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an error refuses the command itself. Other codes (LOADING, BUSY, MASTERDOWN) tell of a

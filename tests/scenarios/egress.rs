@@ -188,9 +188,31 @@ fn upstream_that_tells_no_version_is_taken_for_the_oldest() {
     assert!(script.error().contains("script"), "{script:?}");
     let script = proxy.client("admin").call(&["EVAL", "return 1", "0"]);
     assert_eq!(script, Reply::Integer(1));
-    // No HELLO 3 is promised.
+    // No HELLO 3 is promised; what HELLO 2 says can be read by any client.
+    let Reply::Array(hello) = client.call(&["HELLO", "2"]) else {
+        panic!("no answer to HELLO");
+    };
+    for text in ["0.0.0", "standalone", "master"] {
+        assert!(hello.contains(&Reply::bulk(text)), "{hello:?}");
+    }
     let hello = client.call(&["HELLO", "3"]);
     assert!(hello.error().contains("unknown command"), "{hello:?}");
+}
+
+/// An unknown command is told so before a password is asked for.
+#[test]
+fn redis_that_hides_info_and_wants_a_password_is_never_ready_without_one() {
+    let hidden = ["--rename-command", "INFO", "", "--requirepass", "secret"];
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &hidden);
+        let proxy = Proxy::builder()
+            .upstream(&server)
+            .ready_when_listening()
+            .start();
+        let asks = "the upstream asks for a password: set its password_file";
+        eventually(asks, || proxy.log_text().contains(asks));
+        assert!(!proxy.log_text().contains("is ready"));
+    }
 }
 
 #[test]

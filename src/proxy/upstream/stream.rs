@@ -64,3 +64,61 @@ impl AsyncWrite for UpstreamStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::{self, ClientAuth, ListenerTls, TlsVersion};
+    use crate::tls::authority::make_certificates;
+    use crate::tls::{ServerTls, UpstreamTls};
+
+    #[tokio::test]
+    async fn a_read_pushes_out_what_a_full_socket_left_in_tls() {
+        let dir = tempfile::tempdir().unwrap();
+        make_certificates(dir.path(), &[], &[]).unwrap();
+        let server = ServerTls::load(&ListenerTls {
+            cert: dir.path().join("server.pem"),
+            key: dir.path().join("server.key"),
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            min_version: TlsVersion::V1_3,
+        })
+        .unwrap();
+        let tls = UpstreamTls::load(&config::UpstreamTls {
+            ca: Some(dir.path().join("ca.pem")),
+            identity: None,
+            server_name: "localhost".to_owned(),
+        })
+        .unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (near, far) = tokio::join!(
+            tls.connect(Stream::Unix(near)),
+            server.acceptor().accept(far)
+        );
+        let mut stream = UpstreamStream::Tls(Box::new(near.unwrap()));
+        let mut far = far.unwrap();
+
+        let mut taken = 0;
+        loop {
+            let write =
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_write(cx, &[b'x'; 4096])));
+            match write.await {
+                Poll::Ready(len) => taken += len.unwrap(),
+                Poll::Pending => break,
+            }
+        }
+        let mut all = vec![0; taken];
+        let reading = timeout(Duration::from_secs(20), far.read_exact(&mut all));
+        tokio::select! {
+            read = reading => assert_eq!(read.unwrap().unwrap(), taken),
+            _ = stream.read_u8() => panic!("nothing was sent to us"),
+        }
+    }
+}
