@@ -54,9 +54,7 @@ impl Gate {
             | "cluster|failover" | "cluster|replicate" => Self::Lethal,
             // Of Redis 8.4 and Valkey 9, where they are learned.
             "cluster|migrateslots" | "cluster|migration" | "cluster|syncslots" => Self::Lethal,
-<<<<<<< HEAD
             "monitor" => Self::LethalOnLegacy,
-=======
             "sentinel|monitor"
             | "sentinel|remove"
             | "sentinel|reset"
@@ -66,7 +64,6 @@ impl Gate {
             | "sentinel|debug"
             | "sentinel|simulate-failure"
             | "sentinel|is-master-down-by-addr" => Self::Lethal,
->>>>>>> addresses
             "config|set" => Self::LethalParameters,
             "publish" => Self::LethalChannel,
             "eval" | "eval_ro" => Self::Script,

@@ -3,8 +3,10 @@
 //! Plain values; knows nothing of how the file spells them.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -150,10 +152,25 @@ pub struct Upstream {
     pub address: UpstreamAddress,
     /// `None`: AUTH with the password alone.
     pub username: Option<String>,
-    /// `None`: no AUTH at all.
+    /// As it stood in `password_file` at the start; `None`: no AUTH at all.
     pub password: Option<Secret>,
-    /// Name look-up, connect and the answer to our AUTH, together.
+    /// Where the password stands, to be read again at every connect: tokens are short-lived.
+    pub password_file: Option<PathBuf>,
+    /// `None`: plaintext.
+    pub tls: Option<UpstreamTls>,
+    /// Name look-up, connect, TLS handshake and the answer to our AUTH, together.
     pub connect_timeout: Duration,
+}
+
+/// One `[upstream.NAME.tls]`.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// The roots that the upstream's certificate must chain to; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own chain and its key, both PEM; `None`: we show no certificate.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name or address that the upstream's certificate must hold.
+    pub server_name: String,
 }
 
 /// Where an upstream is.
@@ -173,6 +190,10 @@ pub enum UpstreamAddress {
 /// A password of our own. Its `Debug` says nothing.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
+
+/// The longest password or token of ours. Those of cloud providers are some 2 KB; what is far
+/// longer is another file.
+const MAX_SECRET: u64 = 64 * 1024;
 
 /// `[limits]`: bounds on what a peer may make us hold.
 #[derive(Clone, Debug)]
@@ -284,6 +305,30 @@ impl Secret {
     /// Wraps a password.
     pub fn new(password: String) -> Self {
         Self(password)
+    }
+
+    /// The content of a `password_file`, as it is but for one line end.
+    ///
+    /// # Errors
+    /// It can't be read, is empty or far too long: a text that names the file and nothing of what
+    /// is in it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        // The path as resolved: "relative to the file" is easily taken for "to where I stand".
+        let mut content = String::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut content))
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if content.len() as u64 > MAX_SECRET {
+            return Err(format!("{} is longer than 64 KB", path.display()));
+        }
+        let password = content
+            .strip_suffix("\r\n")
+            .or_else(|| content.strip_suffix('\n'))
+            .unwrap_or(&content);
+        if password.is_empty() {
+            return Err(format!("{} is empty", path.display()));
+        }
+        Ok(Self::new(password.to_owned()))
     }
 
     /// The password itself: for the upstream's AUTH and nothing else.

@@ -46,10 +46,7 @@ impl Lethal {
         let lethal = |id| {
             matches!(
                 table.command(id).gate,
-                Gate::Lethal
-                    | Gate::LethalOnLegacy
-                    | Gate::LethalParameters
-                    | Gate::LethalChannel
+                Gate::Lethal | Gate::LethalOnLegacy | Gate::LethalParameters | Gate::LethalChannel
             )
         };
         // ACL is answered by the proxy: see `User::may_administer`.

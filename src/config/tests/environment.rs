@@ -121,11 +121,6 @@ fn values_are_as_strict_as_in_the_file() {
         "127.0.0.1:9180",
         "RESPGATE__ADMIN__BIND: not built yet: metrics, health and status over HTTP",
     );
-    bad(
-        "RESPGATE__UPSTREAM__MAIN__TLS__CA",
-        "ca.pem",
-        "RESPGATE__UPSTREAM__MAIN__TLS__CA: not built yet: TLS to the upstream",
-    );
 }
 
 #[test]
