@@ -68,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &str)] = &[
     ("rustls", "tls"),
     ("tokio_rustls", "tls"),
+    ("rustls_native_certs", "tls"),
     ("webpki", "tls"),
     ("x509_parser", "tls"),
     ("rcgen", "tls"),

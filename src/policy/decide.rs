@@ -8,7 +8,7 @@ use crate::command::{
 };
 use crate::resp::Args;
 
-use super::lethal::lethal_parameter;
+use super::lethal::{lethal_channel, lethal_parameter};
 use super::script::Named;
 use super::selector::Selector;
 use super::user::User;
@@ -242,12 +242,18 @@ fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &T
     let lethal = || user.lethal().allows(id, table);
     let scripts = || user.scripts().allow_any() || user.is_unrestricted();
     match gate {
-        Gate::None => Check::Allow,
+        Gate::None | Gate::LethalOnLegacy => Check::Allow,
         Gate::Lethal if lethal() => Check::Allow,
         Gate::Lethal => Check::Deny(DenyReason::Lethal { index: 0 }),
         Gate::LethalParameters if lethal() => Check::Allow,
         Gate::LethalParameters => match lethal_parameter(args) {
             Ok(None) => Check::Allow,
+            Ok(Some(index)) => Check::Deny(DenyReason::Lethal { index }),
+            Err(()) => Check::Wait,
+        },
+        Gate::LethalChannel => match lethal_channel(args) {
+            Ok(None) => Check::Allow,
+            Ok(Some(_)) if lethal() => Check::Allow,
             Ok(Some(index)) => Check::Deny(DenyReason::Lethal { index }),
             Err(()) => Check::Wait,
         },

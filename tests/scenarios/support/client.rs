@@ -51,6 +51,11 @@ pub fn command<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     bytes
 }
 
+/// Several of them, one behind the other.
+pub fn pipeline(commands: &[&[&str]]) -> Vec<u8> {
+    commands.iter().flat_map(|args| command(args)).collect()
+}
+
 // === impl Reply ===
 
 impl Reply {
@@ -287,6 +292,37 @@ impl TestClient {
             Bytes(self.untaken())
         );
         self.taken += expected.len();
+    }
+
+    /// HELLO with these arguments, and the answer, which must be no error.
+    #[track_caller]
+    pub fn hello(&mut self, args: &[&str]) -> String {
+        let hello = [&["HELLO"], args].concat();
+        self.send(pipeline(&[&hello, &["ECHO", "that was hello"]]));
+        let got = self.read_until("$14\r\nthat was hello\r\n");
+        assert!(!got.starts_with('-'), "{got}");
+        got
+    }
+
+    /// Everything up to this text, which must come, and the text itself.
+    #[track_caller]
+    pub fn read_until(&mut self, text: &str) -> String {
+        loop {
+            let here = self.untaken();
+            let mut windows = here.windows(text.len());
+            if let Some(start) = windows.position(|window| window == text.as_bytes()) {
+                let end = start + text.len();
+                let got = String::from_utf8_lossy(&here[..end]).into_owned();
+                self.taken += end;
+                return got;
+            }
+            if let Err(why) = self.fill(here.len() + 1) {
+                panic!(
+                    "{text:?} does not come: {} and then: {why}",
+                    Bytes(self.untaken())
+                );
+            }
+        }
     }
 
     /// Nothing may come for so long, and the connection must stay.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
-pub use client::{Reply, TestClient, command};
+pub use client::{Reply, TestClient, command, pipeline};
 pub use proxy::{Builder, Proxy};
 pub use redis::{RedisServer, Version};
 
