@@ -10,7 +10,7 @@ use crate::docs::Grammar;
 use crate::frame::{Cutter, Frame};
 use crate::generate::Author;
 use crate::mask::first_difference;
-use crate::play::{Heard, frames_of, play};
+use crate::play::{Heard, MONITORED, frames_of, play};
 use crate::script::Conversation;
 use crate::sides::{Side, User};
 use crate::support::{RedisServer, Version};
@@ -216,31 +216,30 @@ fn difference(native: &Heard, ours: &Heard) -> Option<String> {
     failure.map(|failure| format!("the same was read, but: {failure}"))
 }
 
-/// RESP3's pushes may stand between any two replies, and invalidations of several keys may come as
-/// one or as several: when depends on what Redis read in one turn.
+/// RESP3's pushes and MONITOR's lines may stand between any two replies, of which some are the
+/// proxy's own, and invalidations may come as one or as several,
+/// with a key once or as often as it was written: that depends on what Redis read in one turn.
 fn pushes_alone(native: &[Frame], ours: &[Frame]) -> bool {
-    let is_push = |frame: &&Frame| frame.kind() == b'>';
+    let is_push = |frame: &&Frame| {
+        let monitored = frame.head.starts_with(MONITORED.as_bytes());
+        monitored || frame.kind() == b'>' || frame.invalidated().is_some()
+    };
     let replies = |frames: &[Frame]| -> Vec<Frame> {
         let replies = frames.iter().filter(|frame| !is_push(frame));
         replies.cloned().collect()
     };
-    let keys = |frames: &[Frame]| -> Vec<Frame> {
+    let others = |frames: &[Frame]| -> Vec<Frame> {
         let pushes = frames.iter().filter(is_push);
-        let mut keys: Vec<Frame> = pushes
-            .flat_map(|push| {
-                let invalidated = push.items().first().and_then(Frame::text) == Some(b"invalidate");
-                match invalidated && !push.items()[1].items().is_empty() {
-                    true => push.items()[1].items().to_vec(),
-                    false => vec![push.clone()],
-                }
-            })
-            .collect();
-        keys.sort();
-        keys
+        let others = pushes.filter(|push| push.invalidated().is_none());
+        others.cloned().collect()
     };
-    let pushed = keys(native);
-    !pushed.is_empty()
-        && pushed == keys(ours)
+    let keys = |frames: &[Frame]| -> BTreeSet<Frame> {
+        let keys = frames.iter().filter_map(Frame::invalidated);
+        keys.flatten().cloned().collect()
+    };
+    native.iter().any(|frame| is_push(&frame))
+        && others(native) == others(ours)
+        && keys(native) == keys(ours)
         && first_difference(&replies(native), &replies(ours)).is_none()
 }
 

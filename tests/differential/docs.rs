@@ -44,6 +44,8 @@ const MASKS: &[(&str, Mask)] = &[
     ("hkeys", Mask::Unordered),
     ("hvals", Mask::Unordered),
     ("keys", Mask::Unordered),
+    ("pubsub channels", Mask::Unordered),
+    ("pubsub shardchannels", Mask::Unordered),
     ("ttl", Mask::Near),
     ("pttl", Mask::Near),
     ("expiretime", Mask::Near),

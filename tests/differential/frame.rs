@@ -68,6 +68,21 @@ impl Frame {
         self.kind() == b'-'
     }
 
+    /// The keys of an invalidation: RESP3's push, or the message that a client of RESP2 gets in its
+    /// place. After FLUSHALL there are none in it.
+    pub fn invalidated(&self) -> Option<&[Frame]> {
+        let items = self.items();
+        let name = |at: usize| items.get(at).and_then(Frame::text);
+        let channel = b"__redis__:invalidate";
+        match self.kind() {
+            b'>' if name(0) == Some(b"invalidate") => Some(items[1].items()),
+            b'>' | b'*' if name(0) == Some(b"message") && name(1) == Some(channel) => {
+                Some(items[2].items())
+            }
+            _ => None,
+        }
+    }
+
     /// The next frame at `at` and where it ends; `None`: not all of it is here.
     fn cut(bytes: &[u8], at: usize) -> Result<Option<(Frame, usize)>, Garbled> {
         let Some(line) = bytes[at..].windows(2).position(|pair| pair == b"\r\n") else {

@@ -76,6 +76,7 @@ impl<'a> Author<'a> {
         for _ in 0..author.random.between(2, 9) {
             author.scene();
         }
+        author.see_pushes();
         if author.random.chance(35) {
             author.last_words();
         }
@@ -84,6 +85,24 @@ impl<'a> Author<'a> {
             connections,
             uses_ids: author.uses_ids,
             steps: author.steps,
+        }
+    }
+
+    /// Invalidations come with the replies of a turn at the latest: after another turn all are here.
+    fn see_pushes(&mut self) {
+        let tracked = |item: &Item| match item {
+            Item::Request { args, .. } => args.iter().any(|arg| arg == b"TRACKING"),
+            Item::Raw(_) => false,
+        };
+        let tracks = |step: &Step| step.items.iter().any(tracked);
+        if !self.steps.iter().any(tracks) {
+            return;
+        }
+        for speaker in 0..self.speakers.len() {
+            let state = &self.speakers[speaker];
+            if !state.ended && !state.blocked && !state.multi {
+                self.say_it(speaker, Vec::new());
+            }
         }
     }
 
@@ -202,7 +221,9 @@ impl<'a> Author<'a> {
                 0..=84 => self.grammar.request(&mut self.random),
                 _ => scenes::connection_request(self),
             };
-            if self.open || !item.is_judged_otherwise() {
+            let otherwise = !self.open && item.is_judged_otherwise();
+            let queued = self.in_transaction || self.speakers.iter().any(|speaker| speaker.multi);
+            if !otherwise && !(queued && item.is_barred_from_multi()) {
                 break item;
             }
         };

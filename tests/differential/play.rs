@@ -38,7 +38,7 @@ const UNANSWERED: Duration = Duration::from_millis(150);
 const READ_AT_ONCE: usize = 8 << 10;
 
 /// Commands that the proxy answers, or asks by itself: MONITOR's lines of them are one side's own.
-const UNHEARD: [&str; 8] = [
+const UNHEARD: [&str; 9] = [
     "\"auth\"",
     "\"hello\"",
     "\"quit\"",
@@ -47,12 +47,28 @@ const UNHEARD: [&str; 8] = [
     "\"info\"",
     "\"ping\"",
     "\"client\" \"setname\"",
+    "\"client\" \"reply\"",
 ];
+
+/// The beginning of MONITOR's lines, as they are compared.
+pub const MONITORED: &str = "+monitor ";
 
 /// What a client would compare: MONITOR's lines without their times and addresses, and without those
 /// of one side's own.
 pub fn frames_of(stream: &Cutter) -> Vec<Frame> {
-    stream.frames.iter().filter_map(heard).collect()
+    let mut frames: Vec<Frame> = stream.frames.iter().filter_map(heard).collect();
+    // One message for several patterns of a client comes in the order of a hash table.
+    frames
+        .chunk_by_mut(|a, b| message(a).is_some() && message(a) == message(b))
+        .for_each(<[Frame]>::sort);
+    frames
+}
+
+/// What was published, of a message for a pattern.
+fn message(frame: &Frame) -> Option<&[Frame]> {
+    let items = frame.items();
+    let name = items.first().and_then(Frame::text);
+    (items.len() == 4 && name == Some(b"pmessage")).then(|| &items[2..])
 }
 
 fn heard(frame: &Frame) -> Option<Frame> {
@@ -66,9 +82,21 @@ fn heard(frame: &Frame) -> Option<Frame> {
         name => lower.starts_with(name),
     });
     let own = own || lower.contains(BARRIER);
-    let head = format!("+monitor {line}").into_bytes();
+    let head = format!("{MONITORED}{}", without_ids(&line)).into_bytes();
     let body = frame.body.clone();
     (!own).then_some(Frame { head, body })
+}
+
+/// Ids that CLIENT is given.
+fn without_ids(line: &str) -> String {
+    if !line.to_ascii_lowercase().starts_with("\"client\"") {
+        return line.to_owned();
+    }
+    let is_id = |word: &&str| word.trim_matches('"').parse::<u64>().is_ok();
+    let words = line
+        .split(' ')
+        .map(|word| if is_id(&word) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The words of one of MONITOR's lines.
@@ -166,8 +194,12 @@ fn client_id(wire: &mut Wire) -> String {
     id.unwrap_or_default().to_string()
 }
 
+/// Frames that both sides have. How many invalidations there are is chance.
 fn count(wire: &Wire) -> usize {
-    let unheard = |frame: &&Frame| frame.kind() == b'+' && heard(frame).is_none();
+    let unheard = |frame: &&Frame| match frame.kind() {
+        b'+' => heard(frame).is_none(),
+        _ => frame.invalidated().is_some(),
+    };
     wire.stream.frames.len() - wire.stream.frames.iter().filter(unheard).count()
 }
 
@@ -181,9 +213,16 @@ fn settle(wires: &mut [Wire], step: &Step, sent: usize, side: &mut Side) -> bool
     let start = Instant::now();
     let mut quiet = 0;
     let mut last = start;
+    let mut known = 0;
     let answered = loop {
-        let mut any = false;
-        wires.iter_mut().for_each(|wire| any |= wire.pump());
+        wires.iter_mut().for_each(|wire| {
+            wire.pump();
+        });
+        // MONITOR shows the barriers too.
+        let now: usize = wires
+            .iter()
+            .map(|wire| count(wire) + wire.stream.rest().len() + usize::from(wire.ended))
+            .sum();
         let wire = &wires[step.connection];
         if let Some(word) = word {
             // It may be in no reply: nothing is owed to a client that wants none, or has been cut.
@@ -198,8 +237,8 @@ fn settle(wires: &mut [Wire], step: &Step, sent: usize, side: &mut Side) -> bool
         } else if quiet >= quiet_turns {
             break step.ends != Ends::Blocked;
         }
-        if any {
-            (quiet, last) = (0, Instant::now());
+        if now != known {
+            (quiet, last, known) = (0, Instant::now(), now);
         } else {
             quiet += 1;
         }

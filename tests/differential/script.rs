@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::differences::is_judged_otherwise;
+use crate::differences::{is_barred_from_multi, is_judged_otherwise};
 use crate::mask::Mask;
 use crate::support::command;
 
@@ -77,6 +77,11 @@ impl Item {
     /// Whether it is one of the README's differences, for users of narrow rules.
     pub fn is_judged_otherwise(&self) -> bool {
         matches!(self, Self::Request { args, .. } if is_judged_otherwise(args))
+    }
+
+    /// Whether respgate refuses it inside MULTI.
+    pub fn is_barred_from_multi(&self) -> bool {
+        matches!(self, Self::Request { args, .. } if is_barred_from_multi(args))
     }
 
     fn encode(&self, ids: &[String], out: &mut Vec<u8>) {
