@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::differences::{met, summary};
 use crate::docs::Grammar;
 use crate::frame::{Cutter, Frame};
 use crate::generate::Author;
@@ -30,6 +31,9 @@ struct Run {
     native: Side,
     proxied: Side,
     played: u32,
+    /// What Redis said.
+    frames: usize,
+    errors: usize,
 }
 
 /// Holds `count` conversations with both sides.
@@ -48,6 +52,8 @@ pub fn run(test: &str, users: &[User], count: u64) {
         native: Side::native(users),
         proxied: Side::proxied(users, "lethal=* script=any"),
         played: 0,
+        frames: 0,
+        errors: 0,
     };
     let start = Instant::now();
     let (mut found, mut unrepeated) = (Vec::new(), Vec::new());
@@ -84,10 +90,14 @@ pub fn run(test: &str, users: &[User], count: u64) {
         );
     }
     tell(&format!(
-        "differential, {test}: {} conversations in {:?}, {} differences seen once",
+        "differential, {test}: {} conversations in {:?}, {} frames, {} of them errors; {} differences \
+         seen once; meant: {}",
         numbers.end - numbers.start,
         start.elapsed(),
-        unrepeated.len()
+        run.frames,
+        run.errors,
+        unrepeated.len(),
+        summary()
     ));
     assert!(found.is_empty(), "respgate and Redis differ: {found:?}");
 }
@@ -125,6 +135,9 @@ impl Run {
             1 + at % 250
         );
         let native = play(conversation, &mut self.native, &source, None);
+        let said = native.streams.iter().flat_map(|stream| &stream.frames);
+        self.frames += said.clone().count();
+        self.errors += said.filter(|frame| frame.is_error()).count();
         let ours = play(conversation, &mut self.proxied, &source, Some(&native));
         let goodbyes = [&mut self.native, &mut self.proxied].map(Side::wait_for_goodbyes);
         if let Some(text) = difference(&native, &ours) {
@@ -220,10 +233,9 @@ fn difference(native: &Heard, ours: &Heard) -> Option<String> {
 /// proxy's own, and invalidations may come as one or as several,
 /// with a key once or as often as it was written: that depends on what Redis read in one turn.
 fn pushes_alone(native: &[Frame], ours: &[Frame]) -> bool {
-    let is_push = |frame: &&Frame| {
-        let monitored = frame.head.starts_with(MONITORED.as_bytes());
-        monitored || frame.kind() == b'>' || frame.invalidated().is_some()
-    };
+    let is_line = |frame: &Frame| frame.head.starts_with(MONITORED.as_bytes());
+    let is_push =
+        |frame: &&Frame| is_line(frame) || frame.kind() == b'>' || frame.invalidated().is_some();
     let replies = |frames: &[Frame]| -> Vec<Frame> {
         let replies = frames.iter().filter(|frame| !is_push(frame));
         replies.cloned().collect()
@@ -231,16 +243,23 @@ fn pushes_alone(native: &[Frame], ours: &[Frame]) -> bool {
     let others = |frames: &[Frame]| -> Vec<Frame> {
         let pushes = frames.iter().filter(is_push);
         let others = pushes.filter(|push| push.invalidated().is_none());
-        others.cloned().collect()
+        let mut others: Vec<Frame> = others.cloned().collect();
+        // What a client does that was blocked, and what others do then, has no order.
+        others.sort_by_key(|push| is_line(push).then(|| push.clone()));
+        others
     };
     let keys = |frames: &[Frame]| -> BTreeSet<Frame> {
         let keys = frames.iter().filter_map(Frame::invalidated);
         keys.flatten().cloned().collect()
     };
-    native.iter().any(|frame| is_push(&frame))
+    let same = native.iter().any(|frame| is_push(&frame))
         && others(native) == others(ours)
         && keys(native) == keys(ours)
-        && first_difference(&replies(native), &replies(ours)).is_none()
+        && first_difference(&replies(native), &replies(ours)).is_none();
+    if same {
+        met("pushes");
+    }
+    same
 }
 
 fn around(text: &mut String, name: &str, frames: &[Frame], at: usize) {

@@ -1,6 +1,12 @@
 //! What is not tried and why, and where respgate differs on purpose.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use crate::frame::Frame;
+
+const README: &str = include_str!("../../README.md");
+const SECTION: &str = "### Where it differs from Redis itself";
 
 /// What respgate doesn't do yet. Each part of the generator asks before it makes use of one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -132,10 +138,9 @@ impl Mode {
 }
 
 /// What Redis says to commands that only newer ones have, of which the generator makes some.
-const NEWER: [&str; 3] = [
-    "-ERR unknown command 'msetex'",
-    "-ERR unknown command 'hexpire'",
-    "-ERR unknown subcommand 'SETINFO'",
+const NEWER: [&str; 2] = [
+    "ERR unknown command 'msetex'",
+    "ERR unknown command 'hexpire'",
 ];
 
 /// Requests that users of narrow rules aren't compared on: in the README's "Where it differs from
@@ -170,53 +175,81 @@ pub fn is_barred_from_multi(args: &[Vec<u8>]) -> bool {
 /// Whether two errors say the same in the words of two versions: refusals by policy are worded as in
 /// 7.2 and later, in front of every Redis.
 pub fn same_words(native: &Frame, ours: &Frame) -> bool {
-    native.is_error() && ours.is_error() && modern(&native.head) == modern(&ours.head)
+    let same = native.is_error() && ours.is_error() && plain(&native.head) == plain(&ours.head);
+    if same {
+        met("wording");
+    }
+    same
 }
 
-/// A refusal of 7.0 or of respgate, without what its version adds.
-fn modern(line: &[u8]) -> String {
+/// A refusal by policy in the words of 7.0, whichever they were.
+fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line).into_owned();
-    let user = "-NOPERM User ";
-    if let Some((_, rest)) = text
-        .strip_prefix(user)
-        .and_then(|rest| rest.split_once(' '))
-    {
-        return format!("-NOPERM this user {rest}");
-    }
-    let places = [("a key", "keys"), ("a channel", "channels")];
-    for (new, old) in places {
-        if text == format!("-NOPERM No permissions to access {new}") {
-            return format!(
-                "-NOPERM this user has no permissions to access one of the {old} used as arguments"
-            );
-        }
-    }
-    text
+    let Some((before, refusal)) = text.split_once("NOPERM ") else {
+        return text;
+    };
+    let command = refusal.strip_prefix("User ");
+    let plain = match (refusal, command.and_then(|rest| rest.split_once(' '))) {
+        (_, Some((_, rest))) => format!("this user {rest}"),
+        ("No permissions to access a key", _) => denied("keys"),
+        ("No permissions to access a channel", _) => denied("channels"),
+        _ => refusal.to_owned(),
+    };
+    format!("{before}NOPERM {plain}")
 }
 
-/// Whether it is one of the differences that are meant.
+fn denied(what: &str) -> String {
+    format!("this user has no permissions to access one of the {what} used as arguments")
+}
+
+/// Whether it is a difference that is meant.
 pub fn is_meant(native: &Frame, ours: &Frame) -> bool {
-    const UNKNOWN: &[u8] = b"-ERR unknown command '";
-    // `unreadable` and its like: Redis finds out when it runs the command, respgate before.
-    let refused = |frame: &Frame| {
-        frame.head == b"-NOPERM No permissions to access a key"
-            || frame
-                .head
-                .ends_with(b"option of SORT denied due to insufficient ACL permissions.")
+    let (native, ours) = (&*native.head, &*ours.head);
+    let Some(error) = native.strip_prefix(b"-") else {
+        return false;
     };
-    let failed = native.is_error() && !native.head.starts_with(b"-NOPERM");
-    // Arguments that are long are not waited for, where the name alone decides.
-    let shortened = native.head.starts_with(UNKNOWN)
-        && native.head.starts_with(&ours.head)
-        && ours.head.ends_with(b"with args beginning with: ");
-    let exec = !Mode::ExecRefused.is_built()
-        && native
-            .head
-            .starts_with(b"-EXECABORT Transaction discarded because of: ")
-        && (ours.head.starts_with(b"-NOPERM") || ours.head.starts_with(b"-ERR wrong number"));
-    let newer = !Mode::UnknownUpstream.is_built()
-        && NEWER
-            .iter()
-            .any(|text| native.head.starts_with(text.as_bytes()));
-    failed && refused(ours) || shortened || exec || newer
+    let refused = ours == b"-NOPERM No permissions to access a key"
+        || ours.ends_with(b"option of SORT denied due to insufficient ACL permissions.");
+    let shortened = error.starts_with(b"ERR unknown command '")
+        && native.starts_with(ours)
+        && ours.ends_with(b"with args beginning with: ");
+    if refused && !error.starts_with(b"NOPERM") {
+        // Redis finds out when it runs the command, respgate before it sends it.
+        met("unreadable");
+    } else if shortened {
+        met("long-arguments");
+    } else {
+        return is_not_yet(error, ours);
+    }
+    true
+}
+
+/// Whether it is one that is to go away.
+fn is_not_yet(error: &[u8], ours: &[u8]) -> bool {
+    let refused = ours.starts_with(b"-NOPERM") || ours.starts_with(b"-ERR wrong number");
+    let exec = error.starts_with(b"EXECABORT Transaction discarded because of: ");
+    let newer = NEWER.iter().any(|text| error.starts_with(text.as_bytes()));
+    refused && (exec && !Mode::ExecRefused.is_built() || newer && !Mode::UnknownUpstream.is_built())
+}
+
+thread_local! {
+    /// How often which difference was met, by the test of this thread.
+    static MET: RefCell<BTreeMap<&'static str, usize>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Counts a difference, which must stand in the README.
+pub fn met(name: &'static str) {
+    let (_, section) = README.split_once(SECTION).expect("the README has the list");
+    let section = section.split("\n#").next().unwrap();
+    let listed = section.contains(&format!("| `{name}` |"));
+    assert!(listed, "the README's list lacks {name}");
+    MET.with_borrow_mut(|met| *met.entry(name).or_default() += 1);
+}
+
+/// What was met, in words.
+pub fn summary() -> String {
+    MET.with_borrow(|met| {
+        let words = met.iter().map(|(name, times)| format!("{name} {times}"));
+        words.collect::<Vec<_>>().join(", ")
+    })
 }

@@ -222,15 +222,15 @@ impl<'a> Author<'a> {
                 _ => scenes::connection_request(self),
             };
             let otherwise = !self.open && item.is_judged_otherwise();
-            let queued = self.in_transaction || self.speakers.iter().any(|speaker| speaker.multi);
-            if !otherwise && !(queued && item.is_barred_from_multi()) {
+            let barred = self.may_be_queued() && item.is_barred_from_multi();
+            if !otherwise && !barred {
                 break item;
             }
         };
         let damage = match self.open {
             true => 12,
             // Where keys can't be told, respgate refuses what fails in Redis: see the README.
-            false if self.in_transaction => 0,
+            false if self.may_be_queued() => 0,
             false => 3,
         };
         if self.random.chance(damage) && self.grammar.made(&item) {
@@ -244,6 +244,11 @@ impl<'a> Author<'a> {
             return self.inline(item);
         }
         item
+    }
+
+    /// Whether what is made now may be said inside MULTI.
+    fn may_be_queued(&self) -> bool {
+        self.in_transaction || self.speakers.iter().any(|speaker| speaker.multi)
     }
 
     /// Something is wrong with it.

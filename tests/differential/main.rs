@@ -65,7 +65,7 @@ const NARROW: [User; 6] = [
 
 #[test]
 fn an_open_policy_is_redis_itself() {
-    compare::run("open", &[ADMIN], 2_000);
+    compare::run("open", &[ADMIN], 1_700);
 }
 
 #[test]

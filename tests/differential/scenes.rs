@@ -61,7 +61,6 @@ pub fn connection_request(author: &mut Author<'_>) -> Item {
         &["CLIENT", "GETNAME"],
         &["CLIENT", "SETNAME", "name"],
         &["CLIENT", "SETNAME", "bad name"],
-        &["CLIENT", "SETINFO", "lib-name", "x"],
         &["CLIENT", "NO-EVICT", "off"],
         &["CLIENT", "UNPAUSE"],
         &["CLIENT", "nosuch"],
@@ -433,9 +432,8 @@ pub fn reply(author: &mut Author<'_>) {
     };
     let mut items = Vec::new();
     let unmasked = |author: &mut Author<'_>| loop {
-        match author.request() {
-            item @ Item::Request { mask: None, .. } => return item,
-            _ => {}
+        if let item @ Item::Request { mask: None, .. } = author.request() {
+            return item;
         }
     };
     for _ in 0..author.random.between(1, 3) {
