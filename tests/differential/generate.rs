@@ -2,6 +2,7 @@
 
 use crate::differences::Mode;
 use crate::docs::Grammar;
+use crate::listeners;
 use crate::mask::Mask;
 use crate::random::Random;
 use crate::scenes;
@@ -327,12 +328,12 @@ impl<'a> Author<'a> {
             35..=54 => self.transaction(),
             55..=62 => scenes::scripts(self),
             63..=70 => scenes::blocking(self),
-            71..=80 if Mode::Pubsub.is_built() => scenes::pubsub(self),
+            71..=80 if Mode::Pubsub.is_built() => listeners::pubsub(self),
             81..=85 => scenes::login(self),
             86..=88 => scenes::large(self),
-            89..=91 if Mode::ReplyOff.is_built() => scenes::reply(self),
-            92..=95 if Mode::Tracking.is_built() => scenes::tracking(self),
-            96 if Mode::Monitor.is_built() && self.open => scenes::monitor(self),
+            89..=91 if Mode::ReplyOff.is_built() => listeners::reply(self),
+            92..=95 if Mode::Tracking.is_built() => listeners::tracking(self),
+            96 if Mode::Monitor.is_built() && self.open => listeners::monitor(self),
             97..=98 => scenes::others(self),
             _ => self.pipeline(),
         }

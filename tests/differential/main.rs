@@ -16,6 +16,7 @@ mod differences;
 mod docs;
 mod frame;
 mod generate;
+mod listeners;
 mod mask;
 mod play;
 mod random;
