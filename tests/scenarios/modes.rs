@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::redis::ALL;
+use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
 use crate::support::{PATIENCE, Proxy, RedisServer, Reply, Version, pipeline};
 
 const MODERN: [Version; 3] = [Version::V6_2_14, Version::V7_0_15, Version::V8_2_3];
@@ -228,6 +228,22 @@ fn who_leaves_a_blocking_command_takes_nothing_with_it() {
             server.direct().call(&["RPUSH", "list", "v"]);
             let left = server.direct().call(&["LPOP", "list"]);
             assert_eq!(left, Reply::bulk("v"), "nobody has taken it");
+        }
+    }
+}
+
+#[test]
+fn a_blocked_client_that_has_said_its_last_is_seen_to_leave() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        for last in [&b"QUIT\r\n"[..], b"RESET\r\n", b"*1x\r\n"] {
+            let mut client = proxy.client("admin");
+            client.send(pipeline(&[&["BLPOP", "list", "0"]]));
+            client.send(last);
+            wait_until(|| server.info("blocked_clients") == "1");
+            drop(client);
+            wait_until(|| server.info("blocked_clients") == "0");
         }
     }
 }
