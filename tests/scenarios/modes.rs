@@ -323,9 +323,14 @@ fn old_servers_are_spared_what_libraries_ask_when_they_connect() {
         proxy.reload(users);
         let mut client = proxy.client("cart");
         for command in &connect[1..6] {
+            let error = client.call(command).error().to_owned();
+            // What it doesn't have, Redis 7 doesn't judge.
+            let unknown = version == Version::V7_0_15
+                && error.starts_with("ERR unknown subcommand")
+                && (command[1] == "SETINFO" || command[1] == "NO-TOUCH");
             assert!(
-                client.call(command).error().starts_with("NOPERM"),
-                "{command:?}"
+                unknown || error.starts_with("NOPERM"),
+                "{command:?}: {error}"
             );
         }
     }
