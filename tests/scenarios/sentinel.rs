@@ -2,8 +2,8 @@
 
 use respgate::rewrite::{Addresses, Answer, rewrite_answer, rewrite_message};
 
-use crate::support::topology::{PASSWORD, SHOP, Sentinels};
-use crate::support::{Proxy, TestClient, Version, cli, command, eventually};
+use crate::support::topology::{Front, PASSWORD, SHOP, Sentinels};
+use crate::support::{Proxy, Reply, TestClient, Version, cli, command, eventually};
 
 /// Where the three kinds of Sentinel differ: RESP3 and COMMAND came in between.
 const VERSIONS: [Version; 3] = [Version::V5_0_6, Version::V7_0_15, Version::V8_2_3];
@@ -188,4 +188,168 @@ fn who_goes_around_the_proxy_gets_nowhere() {
             .error()
             .starts_with("NOAUTH")
     );
+}
+
+// --- clients that follow ---
+
+/// What a Sentinel says through the proxy: the port before the master.
+fn master_port(front: &Front, sentinel: usize) -> Option<u16> {
+    let mut client = front.try_client(3 + sentinel, "cart").ok()?;
+    client
+        .try_send(&command(&["SENTINEL", "get-master-addr-by-name", SHOP]))
+        .ok()?;
+    let address = client.try_read_reply().ok()?;
+    assert_eq!(address.array()[0].text(), "localhost");
+    Some(address.array()[1].text().parse().unwrap())
+}
+
+/// Appends `number` behind a WAIT; whether a replica has it.
+fn append(client: &mut TestClient, number: usize) -> Option<bool> {
+    let number = number.to_string();
+    let both = [
+        command(&["RPUSH", "cart:log", &number]),
+        command(&["WAIT", "1", "2000"]),
+    ]
+    .concat();
+    client.try_send(&both).ok()?;
+    if client.try_read_reply().ok()?.is_error() {
+        return None;
+    }
+    match client.try_read_reply().ok()? {
+        Reply::Integer(replicas) => Some(replicas >= 1),
+        _ => None,
+    }
+}
+
+fn log_of(topology: &Sentinels) -> Vec<String> {
+    let mut client = topology.redis[topology.master()].direct();
+    let log = client.call(&["LRANGE", "cart:log", "0", "-1"]);
+    log.array().iter().map(Reply::text).collect()
+}
+
+#[test]
+fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
+    for version in [Version::V5_0_6, Version::V8_2_3] {
+        let mut topology = Sentinels::start(version);
+        let front = topology.front(Proxy::builder().users(USERS));
+        let mut acknowledged = Vec::new();
+        let mut number = 0;
+        let mut write = |count: usize| {
+            let mut left = count;
+            eventually("writes are acknowledged", || {
+                // Any Sentinel will do, and one may be behind.
+                let Some(port) = master_port(&front, number % 3) else {
+                    return false;
+                };
+                assert!(front.ports[..3].contains(&port), "{port} is no listener");
+                let Ok(mut client) = front.try_client_at(port, "cart") else {
+                    return false;
+                };
+                while left > 0 {
+                    number += 1;
+                    match append(&mut client, number) {
+                        Some(true) => {
+                            acknowledged.push(number.to_string());
+                            left -= 1;
+                        }
+                        Some(false) => {}
+                        None => return false,
+                    }
+                }
+                true
+            });
+        };
+        write(50);
+        topology.fail_over();
+        write(50);
+        let log = log_of(&topology);
+        let lost: Vec<_> = acknowledged
+            .iter()
+            .filter(|one| !log.contains(one))
+            .collect();
+        assert!(lost.is_empty(), "{version:?}: {lost:?}");
+        assert_eq!(acknowledged.len(), 100);
+    }
+}
+
+#[test]
+fn redis_py_follows_a_failover_over_tls_and_loses_no_acknowledged_write() {
+    for version in [Version::V7_0_15, Version::V8_2_3] {
+        let mut topology = Sentinels::start(version);
+        let front = topology.front(Proxy::builder().users(USERS));
+        let ports: Vec<String> = front.ports[3..].iter().map(u16::to_string).collect();
+        let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+        let outcome = std::thread::scope(|scope| {
+            let client = scope.spawn(|| cli::python(&front.proxy, "redis_py_sentinel.py", &ports));
+            eventually("it writes", || log_of(&topology).len() >= 50);
+            topology.fail_over();
+            let before = log_of(&topology).len();
+            eventually("it goes on", || log_of(&topology).len() >= before + 50);
+            let mut master = topology.redis[topology.master()].direct();
+            master.call(&["SET", "cart:stop", "1"]);
+            client.join().unwrap()
+        });
+        let outcome = outcome.expect_code(0);
+        let log = log_of(&topology);
+        let acknowledged: Vec<&str> = outcome.stdout.lines().next().unwrap().split(' ').collect();
+        assert!(acknowledged.len() >= 100, "{outcome:#?}");
+        let lost: Vec<_> = acknowledged
+            .iter()
+            .filter(|one| !log.iter().any(|known| known == *one))
+            .collect();
+        assert!(lost.is_empty(), "{version:?}: {lost:?}");
+        assert!(outcome.stdout.ends_with("passed\n"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn redis_cli_is_told_of_listeners_alone() {
+    let topology = Sentinels::start(Version::V7_0_15);
+    let front = topology.front(Proxy::builder().users(USERS));
+    let port = front.ports[3].to_string();
+    let requests =
+        "SENTINEL MASTERS\nSENTINEL REPLICAS shop\nSENTINEL SENTINELS shop\nINFO sentinel\n";
+    // The last -p counts.
+    let outcome = cli::redis_cli(&front.proxy, "cart", &["-p", &port], requests).expect_code(0);
+    assert!(!outcome.stdout.contains("127.0.0.1"), "{outcome:#?}");
+    for port in &front.ports {
+        // All but the one that was asked.
+        let told = outcome.stdout.contains(&port.to_string());
+        assert_eq!(told, *port != front.ports[3], "{port} {outcome:#?}");
+    }
+    for (server, field) in [
+        (0, "slave0:ip=localhost,"),
+        (1, "master_host:localhost\r\n"),
+    ] {
+        let info = front
+            .client(server, "cart")
+            .call(&["INFO", "replication"])
+            .text();
+        assert!(info.contains(field), "{info}");
+    }
+    let role = front.client(1, "cart").call(&["ROLE"]);
+    assert_eq!(role.array()[1].text(), "localhost");
+    assert_eq!(role.array()[2], Reply::Integer(front.ports[0].into()));
+}
+
+#[test]
+fn who_listens_to_a_sentinel_hears_of_the_listener_before_the_new_master() {
+    for version in [Version::V5_0_6, Version::V7_0_15] {
+        let mut topology = Sentinels::start(version);
+        let front = topology.front(Proxy::builder().users(USERS));
+        let mut client = front.client(4, "cart");
+        client.send(command(&["PSUBSCRIBE", "*"]));
+        client.read_raw();
+        topology.fail_over();
+        let new = front.ports[topology.master()];
+        let expected = format!("{SHOP} localhost {} localhost {new}", front.ports[0]);
+        loop {
+            let event = text(&client.read_raw());
+            assert!(!event.contains("127.0.0.1"), "{event}");
+            if event.contains("+switch-master") {
+                assert!(event.contains(&expected), "{event}");
+                break;
+            }
+        }
+    }
 }
