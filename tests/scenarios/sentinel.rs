@@ -126,6 +126,20 @@ fn a_listener_of_the_wrong_kind_serves_nobody_and_says_why() {
         let told = format!("{why}, and listener.main.kind = \"{kind}\": it isn't served");
         assert!(outcome.text().contains(&told), "{outcome:#?}");
 
+        // As what it is, it is in order.
+        let right = match kind {
+            "redis" => "sentinel",
+            _ => "redis",
+        };
+        let text = std::fs::read_to_string(config).unwrap();
+        let text = text.replace(
+            &format!("kind = \"{kind}\""),
+            &format!("kind = \"{right}\""),
+        );
+        std::fs::write(config, text).unwrap();
+        let outcome = cli::respgate(&["check", "--config", config, "--upstream"]).expect_code(0);
+        assert!(!outcome.text().contains("lacks"), "{outcome:#?}");
+
         let proxy = builder.start();
         eventually("the reason is in the log", || {
             proxy.log_text().contains(why)
