@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "net",
             "policy",
             "resp",
+            "rewrite",
             "session",
             "telemetry",
             "tls",

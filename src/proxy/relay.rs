@@ -262,6 +262,8 @@ impl<'a> Relay<'a> {
                 Poll::Ready(_) => self.upstream_deaf = true,
             }
         }
+        // What a full socket has left behind in TLS; of no use to a plain one, and free there.
+        let _ = Pin::new(&mut *upstream).poll_flush(cx);
         moved
     }
 

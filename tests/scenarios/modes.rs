@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::redis::ALL;
+use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
 use crate::support::{PATIENCE, Proxy, RedisServer, Reply, Version, pipeline};
 
 const MODERN: [Version; 3] = [Version::V6_2_14, Version::V7_0_15, Version::V8_2_3];
@@ -232,6 +232,22 @@ fn who_leaves_a_blocking_command_takes_nothing_with_it() {
     }
 }
 
+#[test]
+fn a_blocked_client_that_has_said_its_last_is_seen_to_leave() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::start(&server);
+        for last in [&b"QUIT\r\n"[..], b"RESET\r\n", b"*1x\r\n"] {
+            let mut client = proxy.client("admin");
+            client.send(pipeline(&[&["BLPOP", "list", "0"]]));
+            client.send(last);
+            wait_until(|| server.info("blocked_clients") == "1");
+            drop(client);
+            wait_until(|| server.info("blocked_clients") == "0");
+        }
+    }
+}
+
 #[track_caller]
 fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -307,9 +323,14 @@ fn old_servers_are_spared_what_libraries_ask_when_they_connect() {
         proxy.reload(users);
         let mut client = proxy.client("cart");
         for command in &connect[1..6] {
+            let error = client.call(command).error().to_owned();
+            // What it doesn't have, Redis 7 doesn't judge.
+            let unknown = version == Version::V7_0_15
+                && error.starts_with("ERR unknown subcommand")
+                && (command[1] == "SETINFO" || command[1] == "NO-TOUCH");
             assert!(
-                client.call(command).error().starts_with("NOPERM"),
-                "{command:?}"
+                unknown || error.starts_with("NOPERM"),
+                "{command:?}: {error}"
             );
         }
     }

@@ -82,6 +82,15 @@ impl Reply {
         }
     }
 
+    /// The items of an array; panics on anything else.
+    #[track_caller]
+    pub fn array(&self) -> &[Reply] {
+        match self {
+            Reply::Array(items) => items,
+            other => panic!("expected an array, got {other:?}"),
+        }
+    }
+
     pub fn is_error(&self) -> bool {
         matches!(self, Reply::Error(_))
     }
@@ -391,6 +400,33 @@ impl TestClient {
             seen = self.untaken().len().saturating_sub(1);
             let more = self.untaken().len() + 1;
             self.fill(more)?;
+        }
+    }
+
+    /// Sends one command and reads its reply as it is, RESP2 or RESP3.
+    #[track_caller]
+    pub fn call_raw(&mut self, args: &[&str]) -> Vec<u8> {
+        self.send_args(args);
+        self.read_raw()
+    }
+
+    /// Reads one reply, or one message, as it is.
+    #[track_caller]
+    pub fn read_raw(&mut self) -> Vec<u8> {
+        let mut scanner = respgate::resp::ReplyScanner::default();
+        let mut seen = 0;
+        loop {
+            let step = scanner.advance(&self.untaken()[seen..]).expect("no RESP");
+            seen += step.consumed;
+            if step.done.is_some() {
+                let reply = self.untaken()[..seen].to_vec();
+                self.taken += seen;
+                return reply;
+            }
+            let more = self.untaken().len() + 1;
+            if let Err(why) = self.fill(more) {
+                panic!("no reply: {why}; untaken: {}", Bytes(self.untaken()));
+            }
         }
     }
 

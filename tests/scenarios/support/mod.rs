@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod proxy;
 pub mod redis;
+pub mod topology;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
