@@ -29,7 +29,7 @@ pub enum Mode {
 }
 
 /// Empty, once all is built.
-const NOT_YET: &[Mode] = &[Mode::ExecRefused, Mode::UnknownUpstream];
+const NOT_YET: &[Mode] = &[];
 
 /// Commands that are made from COMMAND DOCS like others, but for these.
 pub const EXCLUDED: &[(&str, &str)] = &[

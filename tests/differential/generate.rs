@@ -23,6 +23,9 @@ pub struct Speaker {
     pub blocked: bool,
     /// It waited, and may still.
     pub waited: bool,
+    /// It may be told what others change. Where it turns to another protocol meanwhile, it depends on
+    /// what Redis read at once whether it is.
+    pub tracking: bool,
     /// It has another id since: respgate gave it a fresh connection.
     pub reset: bool,
     /// It has said its last.

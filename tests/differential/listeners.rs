@@ -106,6 +106,7 @@ pub fn tracking(author: &mut Author<'_>) {
     let Some(speaker) = author.somebody_plain() else {
         return;
     };
+    author.speakers[speaker].tracking = true;
     let random = &mut author.random;
     let mut args: Vec<Vec<u8>> = ["CLIENT", "TRACKING", "ON"].map(|arg| arg.into()).into();
     for (option, chance) in [("BCAST", 25), ("OPTIN", 15), ("OPTOUT", 15), ("NOLOOP", 25)] {

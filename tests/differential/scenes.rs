@@ -273,6 +273,9 @@ pub fn login(author: &mut Author<'_>) {
     let Some(speaker) = author.somebody_plain() else {
         return;
     };
+    if author.speakers[speaker].tracking {
+        return;
+    }
     let mut items = author.requests(2);
     let user = author.user;
     match author.random.below(12) {
