@@ -8,29 +8,6 @@ use crate::frame::Frame;
 const README: &str = include_str!("../../README.md");
 const SECTION: &str = "### Where it differs from Redis itself";
 
-/// What respgate doesn't do yet. Each part of the generator asks before it makes use of one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// (P|S)SUBSCRIBE and what belongs to it.
-    Pubsub,
-    /// HELLO 3.
-    Resp3,
-    Monitor,
-    /// CLIENT TRACKING.
-    Tracking,
-    /// CLIENT REPLY OFF and SKIP.
-    ReplyOff,
-    /// A client that is blocked and has sent QUIT, RESET or what is no request, and goes.
-    EndWhileBlocked,
-    /// EXEC refused by policy, which ends the transaction.
-    ExecRefused,
-    /// What only newer servers have is unknown, whoever asks.
-    UnknownUpstream,
-}
-
-/// Empty, once all is built.
-const NOT_YET: &[Mode] = &[];
-
 /// Commands that are made from COMMAND DOCS like others, but for these.
 pub const EXCLUDED: &[(&str, &str)] = &[
     (
@@ -96,10 +73,7 @@ pub const EXCLUDED: &[(&str, &str)] = &[
     ("replconf", "a replica's"),
     ("replicaof", "leads away"),
     ("reset", "made by hand: the client is somebody else"),
-    (
-        "restore",
-        "its payload is no word that chance finds; made by hand",
-    ),
+    ("restore", "its payload is no word that chance finds"),
     ("restore-asking", "for cluster nodes"),
     ("role", "tells of replicas"),
     ("save", "writes files"),
@@ -127,20 +101,6 @@ pub const EXCLUDED: &[(&str, &str)] = &[
     ("xread", "made by hand: it may block"),
     ("xreadgroup", "made by hand: it may block"),
     ("zrandmember", "random"),
-];
-
-// === impl Mode ===
-
-impl Mode {
-    pub fn is_built(self) -> bool {
-        !NOT_YET.contains(&self)
-    }
-}
-
-/// What Redis says to commands that only newer ones have, of which the generator makes some.
-const NEWER: [&str; 2] = [
-    "ERR unknown command 'msetex'",
-    "ERR unknown command 'hexpire'",
 ];
 
 /// Requests that users of narrow rules aren't compared on: in the README's "Where it differs from
@@ -219,17 +179,9 @@ pub fn is_meant(native: &Frame, ours: &Frame) -> bool {
     } else if shortened {
         met("long-arguments");
     } else {
-        return is_not_yet(error, ours);
+        return false;
     }
     true
-}
-
-/// Whether it is one that is to go away.
-fn is_not_yet(error: &[u8], ours: &[u8]) -> bool {
-    let refused = ours.starts_with(b"-NOPERM") || ours.starts_with(b"-ERR wrong number");
-    let exec = error.starts_with(b"EXECABORT Transaction discarded because of: ");
-    let newer = NEWER.iter().any(|text| error.starts_with(text.as_bytes()));
-    refused && (exec && !Mode::ExecRefused.is_built() || newer && !Mode::UnknownUpstream.is_built())
 }
 
 thread_local! {

@@ -1,6 +1,5 @@
 //! Conversations by chance: who speaks, in what state, how a step ends.
 
-use crate::differences::Mode;
 use crate::docs::Grammar;
 use crate::listeners;
 use crate::mask::Mask;
@@ -21,8 +20,6 @@ pub struct Speaker {
     pub monitor: bool,
     /// It waits in a blocking command.
     pub blocked: bool,
-    /// It waited, and may still.
-    pub waited: bool,
     /// It may be told what others change. Where it turns to another protocol meanwhile, it depends on
     /// what Redis read at once whether it is.
     pub tracking: bool,
@@ -138,8 +135,7 @@ impl<'a> Author<'a> {
 
     /// A connection that can speak now.
     pub fn somebody(&mut self) -> Option<usize> {
-        let may_wait = |speaker: &Speaker| speaker.waited && !Mode::EndWhileBlocked.is_built();
-        let able = |speaker: &Speaker| !speaker.ended && !speaker.blocked && !may_wait(speaker);
+        let able = |speaker: &Speaker| !speaker.ended && !speaker.blocked;
         let free: Vec<usize> = (0..self.speakers.len())
             .filter(|&index| able(&self.speakers[index]))
             .collect();
@@ -185,7 +181,7 @@ impl<'a> Author<'a> {
     /// AUTH, or HELLO with it.
     pub fn introduction(&mut self, connection: usize) -> Item {
         let (user, password) = (self.user, password(self.user));
-        let resp3 = Mode::Resp3.is_built() && self.random.chance(45);
+        let resp3 = self.random.chance(45);
         if !resp3 && self.random.chance(70) {
             return Item::request(&["AUTH", user, &password]);
         }
@@ -331,12 +327,12 @@ impl<'a> Author<'a> {
             35..=54 => self.transaction(),
             55..=62 => scenes::scripts(self),
             63..=70 => scenes::blocking(self),
-            71..=80 if Mode::Pubsub.is_built() => listeners::pubsub(self),
+            71..=80 => listeners::pubsub(self),
             81..=85 => scenes::login(self),
             86..=88 => scenes::large(self),
-            89..=91 if Mode::ReplyOff.is_built() => listeners::reply(self),
-            92..=95 if Mode::Tracking.is_built() => listeners::tracking(self),
-            96 if Mode::Monitor.is_built() && self.open => listeners::monitor(self),
+            89..=91 => listeners::reply(self),
+            92..=95 => listeners::tracking(self),
+            96 if self.open => listeners::monitor(self),
             97..=98 => scenes::others(self),
             _ => self.pipeline(),
         }
@@ -413,6 +409,12 @@ impl<'a> Author<'a> {
         let Some(speaker) = self.somebody() else {
             return;
         };
+        if self.random.chance(15) {
+            let half = b"*3\r\n$3\r\nSET\r\n$4\r\na:s1\r\n$9\r\nmust not\r".to_vec();
+            self.speakers[speaker].ended = true;
+            self.say(speaker, vec![Item::Raw(half)], Ends::Cut);
+            return;
+        }
         let mut items = self.requests(6);
         let end: &[u8] = match self.random.below(16) {
             0 => b"*1\r\n$4\r\nQUIT\r\n",

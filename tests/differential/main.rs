@@ -52,7 +52,7 @@ const NARROW: [User; 6] = [
     },
     User {
         name: "app_writer",
-        rules: "%W~* %R~a:* resetchannels +@write +@fast -@scripting +@transaction -set +echo +client|id",
+        rules: "%W~* %R~a:* resetchannels +@write +@fast -@scripting -exec -set +echo +client|id",
     },
     User {
         name: "gateway",

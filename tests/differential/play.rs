@@ -142,6 +142,9 @@ pub fn play(
         let total = pieces.iter().map(Vec::len).sum();
         let wire = &mut wires[step.connection];
         pieces.iter().for_each(|piece| wire.send(piece));
+        if step.ends == Ends::Cut {
+            wire.cut();
+        }
         let result = match guide {
             None => {
                 heard.waiting[step.connection] = !settle(&mut wires, step, total, side);

@@ -2,7 +2,6 @@
 
 use sha1::{Digest, Sha1};
 
-use crate::differences::Mode;
 use crate::docs::key;
 use crate::generate::Author;
 use crate::mask::Mask;
@@ -245,7 +244,6 @@ pub fn blocking(author: &mut Author<'_>) {
         return;
     }
     author.speakers[waiter].blocked = true;
-    author.speakers[waiter].waited = true;
     author.say(waiter, items, Ends::Blocked);
     let Some(other) = author.somebody_plain() else {
         return;
@@ -282,7 +280,7 @@ pub fn login(author: &mut Author<'_>) {
         0..=2 => {
             items.push(author.introduction(speaker));
             let resp3 = author.speakers[speaker].resp3;
-            if !resp3 && Mode::Resp3.is_built() {
+            if !resp3 {
                 // AUTH alone leaves the protocol as it was, which only HELLO tells.
                 items.push(Item::masked(Mask::Hello, &["HELLO", "2"]));
             }

@@ -38,6 +38,8 @@ pub enum Ends {
     Blocked,
     /// The client ends its side at once, with replies owed.
     HalfClosed,
+    /// The connection is cut under TLS, in the middle of a request.
+    Cut,
 }
 
 /// One request, or something else that is sent.
@@ -175,6 +177,7 @@ impl fmt::Display for Conversation {
                 Ends::Quiet => "until nothing comes".to_owned(),
                 Ends::Blocked => "until it blocks".to_owned(),
                 Ends::HalfClosed => "closes its side".to_owned(),
+                Ends::Cut => "cut".to_owned(),
             };
             writeln!(
                 f,

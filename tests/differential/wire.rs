@@ -140,6 +140,12 @@ impl Wire {
         any
     }
 
+    /// Ends the TCP connection under the TLS session.
+    pub fn cut(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.ended = true;
+    }
+
     /// Ends the writing side alone.
     pub fn half_close(&mut self) {
         self.tls.send_close_notify();
