@@ -92,8 +92,21 @@ pub fn reply(author: &mut Author<'_>) {
             items.push(unmasked(author));
         } else {
             items.push(Item::request(&["CLIENT", "REPLY", "OFF"]));
+            let apart = author.random.chance(50);
+            if apart {
+                // What respgate answers itself then has no reply before it that is owed.
+                author.speakers[speaker].muted = true;
+                author.say_it(speaker, std::mem::take(&mut items));
+            }
             for _ in 0..author.random.below(4) {
-                items.push(unmasked(author));
+                items.push(match author.random.chance(30) {
+                    true => Item::request(&["nosuch", "unheard"]),
+                    false => unmasked(author),
+                });
+            }
+            if apart {
+                author.say_it(speaker, std::mem::take(&mut items));
+                author.speakers[speaker].muted = false;
             }
             items.push(Item::request(&["CLIENT", "REPLY", "ON"]));
         }
