@@ -39,4 +39,5 @@ mod subscriptions;
 mod support;
 mod tls;
 mod upstream;
+mod upstream_errors;
 mod upstream_tls;
