@@ -10,6 +10,9 @@ pub enum Gate {
     None,
     /// It leads from Redis to the machine, or ends it.
     Lethal,
+    /// So does it on old versions, which the session knows of: MONITOR shows the proxy's own password
+    /// before 5.0.10.
+    LethalOnLegacy,
     /// So do some of its parameters: CONFIG SET.
     LethalParameters,
     /// It runs the script in argument 1: EVAL.
@@ -44,6 +47,7 @@ impl Gate {
             | "cluster|failover" | "cluster|replicate" => Self::Lethal,
             // Of Redis 8.4 and Valkey 9, where they are learned.
             "cluster|migrateslots" | "cluster|migration" | "cluster|syncslots" => Self::Lethal,
+            "monitor" => Self::LethalOnLegacy,
             "config|set" => Self::LethalParameters,
             "eval" | "eval_ro" => Self::Script,
             "evalsha" | "evalsha_ro" => Self::ScriptHash,

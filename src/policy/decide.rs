@@ -242,7 +242,7 @@ fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &T
     let lethal = || user.lethal().allows(id, table);
     let scripts = || user.scripts().allow_any() || user.is_unrestricted();
     match gate {
-        Gate::None => Check::Allow,
+        Gate::None | Gate::LethalOnLegacy => Check::Allow,
         Gate::Lethal if lethal() => Check::Allow,
         Gate::Lethal => Check::Deny(DenyReason::Lethal { index: 0 }),
         Gate::LethalParameters if lethal() => Check::Allow,

@@ -46,7 +46,7 @@ impl Lethal {
         let lethal = |id| {
             matches!(
                 table.command(id).gate,
-                Gate::Lethal | Gate::LethalParameters
+                Gate::Lethal | Gate::LethalOnLegacy | Gate::LethalParameters
             )
         };
         // ACL is answered by the proxy: see `User::may_administer`.

@@ -102,12 +102,21 @@ impl SessionHost<'_> {
             peer = self.peer.address,
             user,
             reason,
-            "the session of a user who is gone or off is closed"
+            "a session is closed: its user is gone, off, or lost what it listens to"
         );
         self.service.audit.write(&Event {
             user,
             ..self.event("session_closed", reason)
         });
+    }
+
+    /// Writes that the upstream has answered with NOAUTH, which is our affair and not the client's.
+    pub(super) fn credential_refused(&self) {
+        tracing::warn!(
+            session = self.session,
+            listener = self.peer.listener,
+            "closed: the upstream asks for our AUTH in the middle of a session"
+        );
     }
 
     /// An event of this session, to be told more of.

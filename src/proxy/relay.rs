@@ -36,7 +36,7 @@ pub(super) enum End {
     Timeout,
     /// The client took nothing for `write_timeout`, or nobody answered it after its close.
     Cut,
-    /// Its user is gone or off.
+    /// Its user is gone or off, or may not hear any more what it listens to.
     Revoked,
     /// The count of replies is off.
     Desync(Desync),
@@ -51,8 +51,8 @@ pub(super) struct Relay<'a> {
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
-    /// Nothing is done any more but to write what is on its way to the client.
-    revoked: bool,
+    /// Nothing is done any more but to write what is on its way to the client; then it ends so.
+    last_words: Option<End>,
     /// The client closed its direction.
     client_closed: bool,
     /// The upstream closed the connection: what came before is still passed on.
@@ -93,7 +93,7 @@ impl<'a> Relay<'a> {
             up: Pipe::default(),
             down: Pipe::default(),
             host,
-            revoked: false,
+            last_words: None,
             client_closed: false,
             upstream_closed: false,
             upstream_deaf: false,
@@ -125,7 +125,7 @@ impl<'a> Relay<'a> {
         }
         let draining = self.service.sessions.draining.load(Ordering::Relaxed);
         loop {
-            if self.revoked {
+            if self.last_words.is_some() {
                 return self.poll_last_words(cx);
             }
             let read = self.read_requests(cx, draining);
@@ -165,8 +165,14 @@ impl<'a> Relay<'a> {
             }
             moved |= self.write_requests(cx);
             moved |= self.read_replies(cx);
-            if let Err(error) = self.session.answer(&mut self.down) {
-                return Poll::Ready(End::Desync(error));
+            match self.session.answer(&mut self.down) {
+                Ok(()) => {}
+                Err(Desync::Credential) => {
+                    self.host.credential_refused();
+                    self.give_up(End::Upstream);
+                    continue;
+                }
+                Err(error) => return Poll::Ready(End::Desync(error)),
             }
             match self.write_replies(cx) {
                 Ok(wrote) => moved |= wrote,
@@ -183,11 +189,15 @@ impl<'a> Relay<'a> {
         self.poll_deadlines(cx)
     }
 
-    /// Not a byte more goes upstream: not even the rest of a request that has begun.
     fn revoke(&mut self, revoked: Revoked) {
-        self.upstream = None;
         self.tell_revoked(revoked);
-        self.revoked = true;
+        self.give_up(End::Revoked);
+    }
+
+    /// Not a byte more goes upstream: not even the rest of a request that has begun.
+    fn give_up(&mut self, end: End) {
+        self.upstream = None;
+        self.last_words = Some(end);
     }
 
     fn tell_revoked(&self, revoked: Revoked) {
@@ -200,7 +210,7 @@ impl<'a> Relay<'a> {
         if self.write_replies(cx).is_ok() && !self.delivered() {
             ready!(self.poll_deadlines(cx));
         }
-        Poll::Ready(End::Revoked)
+        Poll::Ready(self.last_words.take().unwrap_or(End::Client))
     }
 
     /// Whether the client has all that was meant for it.

@@ -177,8 +177,10 @@ impl ReplyScanner {
                 } else {
                     Some(count)
                 };
-                // An attribute precedes a value and isn't one: it takes no place of its own.
-                let own = u64::from(kind != b'|');
+                // An attribute precedes a value and isn't one: it takes no place of its own. Nor does a
+                // push in the midst of an EXEC's array, where up to 7.2 Redis sends the messages and
+                // invalidations that the transaction itself brings about.
+                let own = u64::from(kind != b'|' && (opening || kind != b'>'));
                 self.values = count
                     .and_then(|count| self.values.checked_add(count))
                     .ok_or(ReplyError::Length)?

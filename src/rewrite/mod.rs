@@ -1,12 +1,19 @@
-//! What a client's command name stands for: `rename` first, then `substitute`.
+//! What a client's command name stands for: `rename` first, then `substitute`. And what replies say
+//! of where a Redis is: [`Addresses`].
 //!
 //! Knows names and commands; not users. Policy judges what comes out of here, since that is what
 //! Redis will run; a refusal names what went in.
+
+mod addresses;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{CommandId, NameIndex, Resolved, Table};
 use crate::resp::{Args, OwnedArgs, encode_bulk};
+
+pub use addresses::{
+    Addresses, Answer, rewrite_answer, rewrite_message, rewrite_redirect, rewrite_transaction,
+};
 
 /// Every name that a client may use, compiled with the rewrites.
 #[derive(Debug)]

@@ -1,5 +1,8 @@
 //! New rules for a session that is at work.
 
+use crate::policy::Selector;
+
+use super::known::Mode;
 use super::login::Revoked;
 use super::pipe::Pipe;
 use super::requests::POISON;
@@ -25,14 +28,50 @@ impl Session {
     /// this user may not run any more, so Redis is made to refuse it.
     ///
     /// # Errors
-    /// [`Revoked`]: there is no such user any more, or it is off. The session is over, and its
-    /// upstream connection must get no more byte: it may hold the beginning of a request.
+    /// [`Revoked`]: there is no such user any more, or it is off, or may not hear any more what the
+    /// upstream tells this client unasked. The session is over, and its upstream connection must get
+    /// no more byte: it may hold the beginning of a request.
     pub fn adopt(&mut self, rules: &Rules, up: &mut Pipe) -> Result<(), Revoked> {
         self.generation = rules.generation();
         let changed = self.login.renew(rules.policy())?;
         self.set_limits(rules);
         if changed {
             self.spoil_transaction(up);
+        }
+        self.may_listen_on(rules)
+    }
+
+    /// Whether the user may hold what this client listens to. Redis too kills the subscribers that
+    /// lose a channel; monitors and replicas it forgets.
+    fn may_listen_on(&self, rules: &Rules) -> Result<(), Revoked> {
+        let Some(user) = self.login.user() else {
+            // After a RESET all of it goes with the upstream connection.
+            return Ok(());
+        };
+        let subscriptions = &self.known.subscriptions;
+        let selectors = user.selectors();
+        let hears_all = selectors.iter().any(Selector::allows_all_channels);
+        let hears = |name: &[u8], is_pattern: bool| {
+            let mut selectors = selectors.iter();
+            selectors.any(|selector| selector.allows_channel(name, is_pattern))
+        };
+        if subscriptions.may_be_any() && !hears_all && !subscriptions.are_within(hears) {
+            return Err(Revoked::Channel);
+        }
+        let runs = |name: &str| {
+            let id = rules.table().find(name.as_bytes());
+            id.is_some_and(|id| selectors.iter().any(|one| one.allows_command(id)))
+        };
+        let (monitors, replicates) = match self.known.mode {
+            Mode::Monitoring => (true, false),
+            Mode::Replicating => (false, true),
+            Mode::Requests => self.slots.takeovers(),
+        };
+        let reads_all = selectors.iter().any(Selector::allows_all_keys);
+        if monitors && !runs("monitor")
+            || replicates && !(reads_all && (runs("psync") || runs("sync")))
+        {
+            return Err(Revoked::Command);
         }
         Ok(())
     }

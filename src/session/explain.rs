@@ -5,13 +5,14 @@ use crate::identity::{AuthKind, Identity, Who};
 use crate::resp::Args;
 
 use super::facts::{Facts, Version};
-use super::judge::{Multi, Standing, Verdict, judge};
+use super::judge::{Verdict, judge};
 use super::kind::Kind;
+use super::known::{Known, Standing};
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
-use super::place::Place;
 use super::prepare::name_of;
 use super::rules::Rules;
+use super::slots::Slots;
 
 /// A verdict in the abstract.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +31,7 @@ pub struct Foresight {
 /// What the proxy answers itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Own {
-    /// To whom the policy allows it: ACL.
+    /// To whom the policy allows it: ACL, CLIENT REPLY.
     Judged,
     /// To everybody: AUTH, HELLO, QUIT, RESET.
     Unjudged,
@@ -59,14 +60,14 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
         ..Facts::default()
     };
     let standing = Standing {
-        multi: Multi::Closed,
-        place: &Place::default(),
+        slots: &Slots::default(),
+        known: &Known::default(),
     };
     let judged = judge(&login, args, standing, rules, &facts);
     let (id, command) = name_of(judged.entry, args, rules);
     let (refusal, own) = match judged.verdict {
         Verdict::Forward(..) => (None, None),
-        Verdict::Own(Kind::Acl) => (None, Some(Own::Judged)),
+        Verdict::Own(Kind::Acl | Kind::ClientReply) => (None, Some(Own::Judged)),
         Verdict::Own(_) => (None, Some(Own::Unjudged)),
         Verdict::Refuse(refusal) => (Some(refusal), None),
         Verdict::Wait | Verdict::Hold => (Some(Refusal::TooLarge), None),

@@ -62,7 +62,7 @@ impl Version {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| {
             let digits = part
                 .find(|c: char| !c.is_ascii_digit())

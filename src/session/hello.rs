@@ -1,14 +1,18 @@
-//! HELLO, which the proxy answers itself: `HELLO [2 [AUTH user password] [SETNAME name]]`.
+//! HELLO: `HELLO [2|3 [AUTH user password] [SETNAME name]]`. Who the client is, is the proxy's affair;
+//! the rest is the upstream's, but for one that has no HELLO.
 
 use bytes::BytesMut;
 
-use crate::resp::{Args, encode_bulk, encode_header};
+use crate::resp::{Args, encode_bulk, encode_header, encode_request};
 
 use super::facts::Facts;
+use super::known::Protocol;
 
 /// What a HELLO asks for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Hello<'a> {
+    /// `None`: the one that is spoken.
+    pub(super) protocol: Option<Protocol>,
     pub(super) login: Option<(&'a [u8], &'a [u8])>,
     pub(super) name: Option<&'a [u8]>,
 }
@@ -20,8 +24,6 @@ pub(super) enum HelloError {
     Version,
     /// A number of no protocol.
     NoProto,
-    /// RESP3.
-    Resp3,
     /// This argument is no option, or lacks its values.
     Option(usize),
     /// A client name with blanks or control bytes.
@@ -35,8 +37,8 @@ impl<'a> Hello<'a> {
         let mut hello = Self::default();
         match args.get(1) {
             None => return Ok(hello),
-            Some(b"2") => {}
-            Some(b"3") => return Err(HelloError::Resp3),
+            Some(b"2") => hello.protocol = Some(Protocol::Resp2),
+            Some(b"3") => hello.protocol = Some(Protocol::Resp3),
             Some(other) if is_integer(other) => return Err(HelloError::NoProto),
             Some(_) => return Err(HelloError::Version),
         }
@@ -60,6 +62,19 @@ impl<'a> Hello<'a> {
             }
         }
         Ok(hello)
+    }
+
+    /// What the upstream is asked: the same, without the credentials.
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        let mut words: Vec<&[u8]> = vec![b"HELLO"];
+        words.extend(self.protocol.map(|protocol| match protocol {
+            Protocol::Resp2 => &b"2"[..],
+            Protocol::Resp3 => b"3",
+        }));
+        if let Some(name) = self.name {
+            words.extend([b"SETNAME", name]);
+        }
+        encode_request(words.into_iter(), out);
     }
 }
 

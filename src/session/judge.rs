@@ -6,10 +6,14 @@ use crate::resp::Args;
 use crate::rewrite::Entry;
 
 use super::facts::Facts;
+use super::facts::Version;
 use super::kind::Kind;
+use super::known::{Mode, Multi, Standing};
 use super::login::Login;
 use super::outcome::Refusal;
-use super::place::{Place, Target};
+use super::place::Target;
+use super::pubsub::Listen;
+use super::replicate::{judge_replconf, judge_sync};
 use super::rules::Rules;
 use super::scripts::judge_script;
 
@@ -25,40 +29,22 @@ pub(super) enum Verdict<'r> {
     Hold,
 }
 
-/// Whether a transaction is open, as far as it is known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Multi {
-    Closed,
-    Open,
-    /// The replies that tell it are still owed.
-    Pending,
-}
-
-/// What a session is in the middle of.
-#[derive(Clone, Copy)]
-pub(super) struct Standing<'a> {
-    pub(super) multi: Multi,
-    pub(super) place: &'a Place,
-}
-
 /// A verdict, and what the request's name stands for.
 pub(super) struct Judged<'r> {
     pub(super) entry: Option<&'r Entry>,
     pub(super) verdict: Verdict<'r>,
 }
 
+/// Up to here what MONITOR shows has passwords in it, the proxy's own among them.
+const MONITOR_HIDES_PASSWORDS: Version = Version::new(5, 0, 10);
+
 // === impl Standing ===
 
 impl Standing<'_> {
-    /// Whether replies are owed that tell more of where the session is.
-    pub(super) fn is_settling(self) -> bool {
-        self.multi == Multi::Pending || self.place.is_settling()
-    }
-
     /// Whether the user was refused for being nobody knows where, and that will be known.
     fn may_be_found(self, user: &User) -> bool {
         user.restricts_databases()
-            && self.place.whereabouts() == Whereabouts::Anywhere
+            && self.place().whereabouts() == Whereabouts::Anywhere
             && self.is_settling()
     }
 }
@@ -78,6 +64,13 @@ pub(super) fn judge<'r>(
         None if args.present() == 0 => judge_nameless(login),
         None => Verdict::Refuse(unknown(login, args, rules)),
     };
+    // To a replica nothing can be said, and it has nothing to ask.
+    let verdict = match verdict {
+        Verdict::Own(_) | Verdict::Refuse(_) if standing.known.mode == Mode::Replicating => {
+            Verdict::Refuse(Refusal::Replicating)
+        }
+        verdict => verdict,
+    };
     Judged { entry, verdict }
 }
 
@@ -94,9 +87,7 @@ fn judge_known<'r>(
     match kind {
         Kind::Quit | Kind::Reset => return Verdict::Own(kind),
         // Redis would queue these; nothing of a client's credentials goes upstream.
-        Kind::Auth | Kind::Hello => {
-            return judge_own(kind, standing.multi);
-        }
+        Kind::Auth | Kind::Hello => return judge_own(kind, standing),
         _ => {}
     }
     let Some(user) = login.user() else {
@@ -112,7 +103,7 @@ fn judge_known<'r>(
             return Verdict::Refuse(Refusal::UnknownSubcommand);
         }
     };
-    let whereabouts = standing.place.whereabouts();
+    let whereabouts = standing.place().whereabouts();
     let permit = match decide(user, id, &judged, whereabouts, rules.table()) {
         Decision::Allow(permit) => permit,
         Decision::Unsettled(_) if standing.is_settling() => return Verdict::Hold,
@@ -135,27 +126,62 @@ fn judge_known<'r>(
     if entry.is_substitute() && !facts.knows(&rules.table().command(entry.run()).name) {
         return Verdict::Refuse(Refusal::SubstituteUnknown);
     }
-    match rules.kinds().get(id) {
+    let command = rules.table().command(id);
+    let kind = rules.kinds().get(id);
+    if standing.known.mode == Mode::Replicating && kind != Kind::Replconf {
+        return Verdict::Refuse(Refusal::Replicating);
+    }
+    match kind {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
-        Kind::ClientReply => match args.get(2) {
-            Some(mode) if mode.eq_ignore_ascii_case(b"ON") => {
-                Verdict::Forward(permit, Kind::Plain, entry)
-            }
-            None if !args.is_whole() => Verdict::Wait,
-            // Any other word: up to 6.2 Redis reads `OFF\0x` as OFF.
-            _ => Verdict::Refuse(Refusal::NotBuilt),
-        },
-        kind @ Kind::Acl => judge_own(kind, standing.multi),
+        Kind::Acl | Kind::ClientReply => judge_own(kind, standing),
+        Kind::Shim(_) if !facts.is_older_than(command.since) => {
+            Verdict::Forward(permit, Kind::Plain, entry)
+        }
+        // In a transaction the server itself says that it has no such command.
+        Kind::Shim(_) if standing.multi() == Multi::Open => {
+            Verdict::Forward(permit, Kind::Plain, entry)
+        }
+        Kind::Shim(_) => judge_own(kind, standing),
         Kind::Script => judge_script(user, id, &judged, permit, entry, rules, facts),
         Kind::Select(_) => Verdict::Forward(permit, Kind::Select(Target::of(&judged)), entry),
+        Kind::Listen(listen) => {
+            let listen = Listen::of(listen.to, listen.on, &judged);
+            out_of_multi(standing, || {
+                Verdict::Forward(permit, Kind::Listen(listen), entry)
+            })
+        }
+        Kind::Monitor
+            if facts.version < MONITOR_HIDES_PASSWORDS
+                && !user.lethal().allows(id, rules.table()) =>
+        {
+            Verdict::Refuse(Refusal::Policy(DenyReason::Lethal { index: 0 }))
+        }
+        Kind::Monitor => out_of_multi(standing, || Verdict::Forward(permit, kind, entry)),
+        Kind::Replconf => out_of_multi(standing, || {
+            judge_replconf(&judged, standing.known.mode, permit, entry)
+        }),
+        Kind::Sync => out_of_multi(standing, || {
+            judge_sync(user, id, permit, entry, rules.table())
+        }),
         kind => Verdict::Forward(permit, kind, entry),
     }
 }
 
-/// What the proxy answers has no place in a transaction: Redis would queue it.
-fn judge_own<'r>(kind: Kind, multi: Multi) -> Verdict<'r> {
-    match multi {
-        Multi::Closed => Verdict::Own(kind),
+/// What the proxy answers has no place in a transaction: Redis would queue it. Nor has it among
+/// subscriptions in RESP2, where Redis takes nothing but what belongs to them.
+fn judge_own<'r>(kind: Kind, standing: Standing<'_>) -> Verdict<'r> {
+    out_of_multi(standing, || match () {
+        // The protocol of the answer, and whether there is one, depends on it.
+        () if standing.slots.turn_pending() => Verdict::Hold,
+        () if standing.is_subscriber() => Verdict::Refuse(Refusal::Subscriber),
+        () => Verdict::Own(kind),
+    })
+}
+
+/// For what has no place in a transaction: its replies would not be one for one.
+fn out_of_multi<'r>(standing: Standing<'_>, verdict: impl FnOnce() -> Verdict<'r>) -> Verdict<'r> {
+    match standing.multi() {
+        Multi::Closed => verdict(),
         Multi::Open => Verdict::Refuse(Refusal::InMulti),
         Multi::Pending => Verdict::Hold,
     }

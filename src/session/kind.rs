@@ -2,7 +2,11 @@
 
 use crate::command::{Command, CommandId, Flag, Gate, Table};
 
+use crate::rewrite::Answer;
+
 use super::place::Target;
+use super::pubsub::{Audience, EVERY, Listen};
+use super::shim::Shim;
 use super::slots::Transaction;
 
 /// What is special about a command.
@@ -27,8 +31,20 @@ pub(super) enum Kind {
     Pinned(u32),
     /// SCRIPT FLUSH.
     ScriptFlush,
-    /// CLIENT REPLY: ON has a reply, OFF and SKIP have none.
+    /// CLIENT REPLY.
     ClientReply,
+    /// SUBSCRIBE and all its kin. How many confirmations follow, only a request tells.
+    Listen(Listen),
+    Monitor,
+    /// SYNC and PSYNC.
+    Sync,
+    Replconf,
+    /// It has no reply.
+    Unanswered,
+    /// One reply, which names addresses.
+    Answer(Answer),
+    /// What an old upstream lacks, and the proxy can answer for it.
+    Shim(Shim),
     /// Its replies are not one for one.
     Unsupported,
 }
@@ -54,14 +70,26 @@ impl Kinds {
             "client|reply" => Kind::ClientReply,
             "acl" => Kind::Acl,
             name if name.starts_with("acl|") => Kind::Acl,
-            "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe"
-            | "sunsubscribe" | "monitor" | "sync" | "psync" | "replconf" | "client|tracking"
-            | "script|debug" => Kind::Unsupported,
+            "subscribe" => listen(Audience::Channels, true),
+            "unsubscribe" => listen(Audience::Channels, false),
+            "psubscribe" => listen(Audience::Patterns, true),
+            "punsubscribe" => listen(Audience::Patterns, false),
+            "ssubscribe" => listen(Audience::Shards, true),
+            "sunsubscribe" => listen(Audience::Shards, false),
+            "monitor" => Kind::Monitor,
+            "sync" | "psync" => Kind::Sync,
+            "replconf" => Kind::Replconf,
+            // The debugger speaks a protocol of its own.
+            "script|debug" => Kind::Unsupported,
             // What a module publishes, subscribes to or pushes is known to nobody here.
             _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
             _ if is_code(command.gate) => Kind::Script,
             _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
-            _ => Kind::Plain,
+            name => {
+                let shim = Shim::of(name).map(Kind::Shim);
+                let answer = || Answer::of(name).map(Kind::Answer);
+                shim.or_else(answer).unwrap_or(Kind::Plain)
+            }
         };
         Self(table.iter().map(|(_, command)| kind(command)).collect())
     }
@@ -70,6 +98,14 @@ impl Kinds {
     pub(super) fn get(&self, id: CommandId) -> Kind {
         self.0[id.index()]
     }
+}
+
+fn listen(to: Audience, on: bool) -> Kind {
+    Kind::Listen(Listen {
+        to,
+        on,
+        left: EVERY,
+    })
 }
 
 fn is_code(gate: Gate) -> bool {

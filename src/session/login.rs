@@ -30,6 +30,10 @@ pub enum Revoked {
     Deleted,
     /// Its user is `off`. Redis spares sessions that are logged in already.
     Off,
+    /// It subscribes to what its user may not hear any more.
+    Channel,
+    /// It is a monitor or a replica, and its user may not be one any more.
+    Command,
 }
 
 /// The name that clients give when they mean "the one user that I know of".
@@ -170,6 +174,8 @@ impl Revoked {
         match self {
             Self::Deleted => "user_deleted",
             Self::Off => "user_off",
+            Self::Channel => "channel_lost",
+            Self::Command => "command_lost",
         }
     }
 }

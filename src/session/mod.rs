@@ -10,6 +10,10 @@
 //! - `acl`: the ACL command family.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
+//! - `known`: what they have told of the connection to the upstream; `pubsub`: its subscriptions.
+//! - `replicate`: a client that is a replica; `silence`: one that doesn't want its replies.
+//! - `mapping`: replies that name addresses.
+//! - `shim`: what old upstreams lack, answered for them.
 //! - `place`: the databases that the next request may run in.
 //! - `scripts`: what is done so that Redis knows the scripts that the policy names.
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
@@ -26,16 +30,22 @@ mod hello;
 mod host;
 mod judge;
 mod kind;
+mod known;
 mod login;
+mod mapping;
 mod outcome;
 mod own;
 mod pipe;
 mod place;
 mod prepare;
+mod pubsub;
+mod replicate;
 mod replies;
 mod requests;
 mod rules;
 mod scripts;
+mod shim;
+mod silence;
 mod slots;
 mod state;
 mod throttle;

@@ -47,10 +47,27 @@ pub enum Refusal {
     NoPassword,
     /// A command whose replies respgate can't follow yet.
     NotBuilt,
-    /// HELLO 3: replies of another protocol.
-    Resp3,
-    /// What the proxy answers itself, inside MULTI.
+    /// What the proxy answers itself, or what has no single reply, inside MULTI.
     InMulti,
+    /// What the proxy answers itself, to a subscriber that speaks RESP2.
+    Subscriber,
+    /// An option that the command doesn't have.
+    UnknownOption {
+        /// Its position.
+        index: usize,
+    },
+    /// CLIENT SETINFO with a value that Redis would refuse.
+    InfoValue {
+        /// Of what.
+        name: &'static str,
+    },
+    /// REPLCONF with an option that no replica introduces itself with.
+    ReplconfOption {
+        /// Its position.
+        index: usize,
+    },
+    /// A replica sent something else than acknowledgements.
+    Replicating,
     /// A change of a user that holds rules which only who holds `lethal=acl` may give.
     Privileged,
     /// A form of a substituted command that the substitute doesn't stand for.
@@ -115,7 +132,11 @@ impl Refusal {
             | Self::HelloNoProto
             | Self::HelloOption { .. }
             | Self::HelloName => "hello",
-            Self::NotBuilt | Self::Resp3 | Self::InMulti => "not_supported",
+            Self::NotBuilt => "not_supported",
+            Self::InMulti => "in_multi",
+            Self::Subscriber => "subscriber",
+            Self::UnknownOption { .. } | Self::InfoValue { .. } => "syntax",
+            Self::ReplconfOption { .. } | Self::Replicating => "replication",
             Self::Privileged => "lethal",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
@@ -129,14 +150,14 @@ impl Refusal {
     pub fn severity(self) -> Severity {
         match self {
             Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
-            Self::Http | Self::Protocol(_) | Self::TooLarge => Severity::Info,
+            Self::Http | Self::Protocol(_) | Self::TooLarge | Self::Replicating => Severity::Info,
             _ => Severity::Debug,
         }
     }
 
     /// Whether nothing can follow on this connection.
     pub fn is_fatal(self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Http)
+        matches!(self, Self::Protocol(_) | Self::Http | Self::Replicating)
     }
 
     /// Appends the error reply.
@@ -177,7 +198,10 @@ impl Refusal {
             Self::Policy(
                 DenyReason::Key { .. }
                 | DenyReason::Unparsable { .. }
-                | DenyReason::AllKeys { why: "DEBUG", .. },
+                | DenyReason::AllKeys {
+                    why: "DEBUG" | "SYNC",
+                    ..
+                },
             ) => {
                 line(&["-NOPERM No permissions to access a key"]);
             }
@@ -237,13 +261,22 @@ impl Refusal {
             ]),
             Self::NoPassword => line(&["-ERR Client sent AUTH, but no password is set"]),
             Self::NotBuilt => line(&["-ERR respgate: not supported yet: '", command, "'"]),
-            Self::Resp3 => line(&["-ERR respgate: not supported yet: HELLO 3 (RESP3)"]),
-            Self::InMulti => {
-                line(&[
-                    "-ERR respgate: not supported yet: '",
-                    command,
-                    "' inside MULTI",
-                ]);
+            Self::InMulti => line(&["-ERR respgate: '", command, "' is not allowed inside MULTI"]),
+            Self::Subscriber => subscriber(command, facts.version, out),
+            Self::UnknownOption { index } => {
+                out.extend_from_slice(b"-ERR Unrecognized option '");
+                echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
+                out.extend_from_slice(b"'\r\n");
+            }
+            Self::InfoValue { name } => line(&[
+                "-ERR ",
+                name,
+                " cannot contain spaces, newlines or special characters.",
+            ]),
+            Self::ReplconfOption { index } => {
+                out.extend_from_slice(b"-ERR Unrecognized REPLCONF option: ");
+                echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
+                out.extend_from_slice(b"\r\n");
             }
             Self::Privileged => line(&[
                 "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl",
@@ -257,7 +290,7 @@ impl Refusal {
                 line(&["-ERR respgate: the request is too large to tell which keys it touches"])
             }
             // Redis too hangs up without a word (since 3.2.7).
-            Self::Http | Self::Protocol(ProtocolError::TlsHandshake) => {}
+            Self::Http | Self::Protocol(ProtocolError::TlsHandshake) | Self::Replicating => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
         }
     }
@@ -316,6 +349,43 @@ fn unknown_command(args: &Args<'_>, version: Version, out: &mut BytesMut) {
             left = left.saturating_sub(out.len() - before);
         }
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What a subscriber is told that asks for anything else. Names are told since 6.0, RESET since 6.2,
+/// sharded channels and subcommands since 7.0.
+fn subscriber(command: &str, version: Version, out: &mut BytesMut) {
+    let container = command.split('|').next().unwrap_or(command);
+    let parts: [&str; 4] = match () {
+        () if version >= Version::new(7, 0, 0) => [
+            "Can't execute '",
+            command,
+            "': ",
+            "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        ],
+        () if version >= Version::new(6, 2, 0) => [
+            "Can't execute '",
+            container,
+            "': ",
+            "only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        ],
+        () if version >= Version::new(6, 0, 0) => [
+            "Can't execute '",
+            container,
+            "': ",
+            "only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT are allowed in this context",
+        ],
+        () => [
+            "",
+            "",
+            "",
+            "only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT allowed in this context",
+        ],
+    };
+    out.extend_from_slice(b"-ERR ");
+    parts
+        .iter()
+        .for_each(|part| out.extend_from_slice(part.as_bytes()));
     out.extend_from_slice(b"\r\n");
 }
 

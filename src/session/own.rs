@@ -1,4 +1,5 @@
-//! The commands that the proxy answers itself: AUTH, HELLO, QUIT, RESET, ACL.
+//! The commands that the proxy answers itself: AUTH, HELLO, QUIT, RESET, ACL, CLIENT REPLY, and what
+//! an old upstream lacks.
 //!
 //! Nothing of a client's credentials goes upstream.
 
@@ -10,14 +11,23 @@ use super::acl;
 use super::hello::{self, Hello, HelloError};
 use super::host::Host;
 use super::kind::Kind;
+use super::known::{Protocol, Standing};
 use super::login::Login;
 use super::outcome::Refusal;
 use super::prepare::Taking;
+use super::silence::Wish;
 
 /// What an answered command leads to.
 pub(super) enum Answered {
     /// Who the client is may have changed, and its name for CLIENT LIST.
     LoggedIn { name: Option<Box<[u8]>> },
+    /// So may it here, but it is the upstream that answers: to HELLO with this version and this name,
+    /// which is in the place of the reply.
+    Hello(Option<Protocol>),
+    /// CLIENT REPLY.
+    Silence(Wish),
+    /// Nothing but a reply.
+    Told,
     /// The connection ends behind the reply.
     Quit,
     /// Nothing but a reply, and where the rules are `outdated` now, no request is judged by them
@@ -36,12 +46,13 @@ pub(super) fn answer_own(
     login: &mut Login,
     args: &Args<'_>,
     session: u64,
+    standing: Standing<'_>,
     taking: &mut Taking<'_, impl Host>,
     reply: &mut BytesMut,
 ) -> Result<Answered, Refusal> {
     let facts = taking.facts;
     match kind {
-        Kind::Acl => acl::answer(login, args, taking, reply),
+        Kind::Acl => acl::answer(login, args, standing.known.protocol, taking, reply),
         Kind::Auth => {
             let (name, password) = match (args.len(), args.get(1), args.get(2)) {
                 (2, Some(password), _) => (None, password),
@@ -60,22 +71,36 @@ pub(super) fn answer_own(
             let hello = Hello::parse(args).map_err(|error| match error {
                 HelloError::Version => Refusal::HelloVersion,
                 HelloError::NoProto => Refusal::HelloNoProto,
-                HelloError::Resp3 if facts.has_hello() => Refusal::Resp3,
-                // go-redis and lettuce fall back to RESP2 on exactly this text.
-                HelloError::Resp3 => Refusal::UnknownCommand,
                 HelloError::Option(index) => Refusal::HelloOption { index },
                 HelloError::Name => Refusal::HelloName,
             })?;
+            // go-redis and lettuce fall back to RESP2 on exactly this text.
+            if hello.protocol == Some(Protocol::Resp3) && !facts.has_hello() {
+                return Err(Refusal::UnknownCommand);
+            }
             if let Some((user, password)) = hello.login {
                 log_in(login, Some(user), password, taking)?;
             }
             if login.user().is_none() {
                 return Err(Refusal::HelloNotAuthenticated);
             }
+            if facts.has_hello() {
+                hello.encode(reply);
+                return Ok(Answered::Hello(hello.protocol));
+            }
             hello::answer(facts, session, reply);
             Ok(Answered::LoggedIn {
                 name: hello.name.map(Into::into),
             })
+        }
+        Kind::ClientReply => {
+            let wish = Wish::parse(args)?;
+            wish.answer(reply);
+            Ok(Answered::Silence(wish))
+        }
+        Kind::Shim(shim) => {
+            shim.answer(args, session, standing.known.protocol, reply)?;
+            Ok(Answered::Told)
         }
         Kind::Quit => {
             reply.extend_from_slice(b"+OK\r\n");

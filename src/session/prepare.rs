@@ -8,20 +8,25 @@ use crate::resp::Args;
 use crate::rewrite::Entry;
 
 use super::facts::Facts;
+use super::facts::Version;
 use super::hello::Hello;
 use super::host::{Host, Refused};
-use super::judge::{Multi, Standing, Verdict, judge};
+use super::judge::{Verdict, judge};
 use super::kind::Kind;
+use super::known::{Multi, Standing};
 use super::login::Login;
 use super::outcome::{Context, Refusal};
 use super::own::{Answered, answer_own};
 use super::rules::Rules;
+use super::slots::Transaction;
 
 /// What one request leads to.
 pub(super) enum Action<'r> {
     Forward(Permit, Kind, &'r Entry),
     /// The reply is in the session's scratch.
     Refuse(Refusal),
+    /// EXEC is refused, and the transaction is over: so is this one's.
+    Abort,
     /// So is this one.
     Answered(Answered),
     /// The verdict needs more of the request.
@@ -56,7 +61,7 @@ pub(super) fn prepare<'r>(
         Verdict::Own(_) if !args.is_whole() => return Action::Wait,
         Verdict::Own(kind) => {
             scratch.clear();
-            match answer_own(kind, login, args, session, taking, scratch) {
+            match answer_own(kind, login, args, session, standing, taking, scratch) {
                 Ok(answered) => return Action::Answered(answered),
                 Err(refusal) => refusal,
             }
@@ -64,9 +69,30 @@ pub(super) fn prepare<'r>(
         Verdict::Refuse(refusal) => refusal,
     };
     let entry = judged.entry;
+    let is_exec = entry.is_some_and(|entry| {
+        taking.rules.kinds().get(entry.run()) == Kind::Transaction(Transaction::Exec)
+    });
+    if is_exec && taking.facts.version >= EXEC_ABORTS {
+        match standing.multi() {
+            Multi::Pending => return Action::Hold,
+            Multi::Open => {
+                refuse(scratch, login, standing, refusal, entry, args, taking);
+                let text = scratch.split();
+                let why = text.strip_prefix(b"-").unwrap_or(&text);
+                scratch.extend_from_slice(b"-EXECABORT Transaction discarded because of: ");
+                scratch.extend_from_slice(why.strip_prefix(b"ERR ").unwrap_or(why));
+                return Action::Abort;
+            }
+            Multi::Closed => {}
+        }
+    }
     refuse(scratch, login, standing, refusal, entry, args, taking);
     Action::Refuse(refusal)
 }
+
+/// From here on an EXEC that is refused ends its transaction. Before, it is an error like any other
+/// inside one.
+const EXEC_ABORTS: Version = Version::new(6, 0, 0);
 
 /// Tells the host, and puts the reply into `scratch`.
 pub(super) fn refuse(
@@ -87,10 +113,10 @@ pub(super) fn refuse(
         command: command.as_bytes(),
         id,
         args: judged,
-        whereabouts: standing.place.whereabouts(),
+        whereabouts: standing.place().whereabouts(),
         refusal,
         rules,
-        in_multi: standing.multi != Multi::Closed,
+        in_multi: standing.multi() != Multi::Closed,
         tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
     });
     let user = user.unwrap_or_default();

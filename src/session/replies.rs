@@ -1,8 +1,12 @@
 //! From the upstream to the client: each reply into its slot.
 
-use crate::resp::{ReplyError, ReplyKind};
+use crate::resp::ReplyError;
 
+use super::known::{Known, Mode, Protocol};
+use super::mapping::Held;
 use super::pipe::Pipe;
+use super::pubsub::{Announced, Audience, LastLine, announced};
+use super::silence::Silence;
 use super::slots::{Slot, Transaction};
 use super::state::{Phase, RESET, Session};
 
@@ -19,6 +23,9 @@ pub enum Desync {
     /// Something else than the error that ECHO without arguments gives in every version.
     #[error("no error where only an error can be")]
     Poison,
+    /// The upstream doesn't take us for who we are any more. Its error is not for the client.
+    #[error("the upstream asks for our AUTH")]
+    Credential,
     /// The upstream doesn't speak RESP.
     #[error(transparent)]
     Reply(#[from] ReplyError),
@@ -26,6 +33,26 @@ pub enum Desync {
 
 /// What of a reply's first line is enough to tell what it means for a transaction or the database.
 const ENOUGH: usize = 48;
+
+/// What of the upstream's bytes is being read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece {
+    /// The reply that the slot at the front is for.
+    Answer {
+        /// Whether the client gets it.
+        shown: bool,
+    },
+    /// The same, or a message, held until it is whole.
+    Held {
+        why: Held,
+        /// Whether the client gets it.
+        shown: bool,
+    },
+    /// What answers nobody: a message, a line of MONITOR, RESP3's out-of-band data.
+    Unasked,
+    /// A subscription's begin or end.
+    Confirmation(Audience, bool, LastLine),
+}
 
 // === impl Session ===
 
@@ -36,74 +63,235 @@ impl Session {
     /// [`Desync`]: both sides must be closed.
     pub fn answer(&mut self, down: &mut Pipe) -> Result<(), Desync> {
         loop {
-            while let Some(Slot::Local { .. }) = self.slots.front() {
-                self.slots.pop(down.staging());
+            if self.piece.is_none() {
+                self.give_own(down);
             }
-            if down.unscanned().is_empty() {
+            let here = down.unscanned().len();
+            if here == 0 {
                 break;
             }
-            let slot = match self.slots.front() {
-                Some(slot) => slot,
-                // A server that is full, or in protected mode, says so unasked and hangs up.
-                None if self.fresh && self.is_refusal(down.unscanned()) => Slot::Upstream(1),
-                None => return Err(Desync::Unowed),
+            if self.known.mode == Mode::Replicating {
+                down.forward(here);
+                break;
+            }
+            let mut piece = match self.piece {
+                Some(piece) => piece,
+                None => match self.begin(down)? {
+                    Begun::Piece(piece) => piece,
+                    Begun::Passed => continue,
+                    Begun::Incomplete => break,
+                },
             };
-            if self.replies.at_start() {
-                match slot {
-                    Slot::Transaction(transaction) => {
-                        let Some(line) = first_line(down.unscanned()) else {
-                            break;
-                        };
-                        self.in_multi = is_open_after(transaction, line, self.in_multi);
-                        self.place.transacted(transaction, line);
-                    }
-                    Slot::Select(target) => {
-                        let Some(line) = first_line(down.unscanned()) else {
-                            break;
-                        };
-                        self.place.selected(target, line);
-                    }
-                    Slot::Script(_) => {
-                        let Some(line) = first_line(down.unscanned()) else {
-                            break;
-                        };
-                        if line.starts_with(b"-NOSCRIPT") {
-                            self.loaded.forget();
-                        }
-                    }
-                    Slot::Poison { .. } if down.unscanned().first() != Some(&b'-') => {
-                        return Err(Desync::Poison);
-                    }
-                    _ => {}
-                }
-            }
             let step = self.replies.advance(down.unscanned())?;
-            if matches!(slot, Slot::Poison { .. } | Slot::Swallow | Slot::Load(_)) {
-                down.skip(step.consumed);
-            } else {
-                down.forward(step.consumed);
+            if let Piece::Confirmation(.., last) = &mut piece {
+                last.note(&down.unscanned()[..step.consumed]);
             }
-            match step.done {
-                Some(ReplyKind::Answer) => {
-                    self.fresh = false;
-                    self.slots.pop(down.staging());
+            match (piece, &mut self.mapping) {
+                (Piece::Answer { shown: false }, _) => down.skip(step.consumed),
+                (Piece::Held { why, shown }, Some(mapping)) => {
+                    if !mapping.hold(step.consumed, down) {
+                        piece = match why {
+                            Held::Message => Piece::Unasked,
+                            _ => Piece::Answer { shown },
+                        };
+                    }
                 }
-                Some(ReplyKind::Push) => return Err(Desync::Push),
-                None => break,
+                _ => down.forward(step.consumed),
             }
+            if step.done.is_none() {
+                self.piece = Some(piece);
+                break;
+            }
+            self.piece = None;
+            self.finish(piece, down);
         }
-        if self.phase == Phase::Resetting && self.slots.is_empty() {
+        let over = self.slots.is_empty() && self.piece.is_none();
+        if self.phase == Phase::Resetting && over {
             self.phase = Phase::Detached;
-            self.in_multi = false;
+            self.known = Known::default();
+            (self.silence, self.muted) = (Silence::No, false);
             down.inject(RESET);
         }
         Ok(())
     }
 
-    /// Whether an error begins here, or goes on.
-    fn is_refusal(&self, bytes: &[u8]) -> bool {
-        !self.replies.at_start() || bytes.first() == Some(&b'-')
+    /// Gives the client what is due of our own.
+    #[inline]
+    fn give_own(&mut self, down: &mut Pipe) {
+        loop {
+            match self.slots.front() {
+                Some(Slot::Local { .. }) => {
+                    let muted = self.muted;
+                    self.slots.pop(|ours| {
+                        if !muted {
+                            down.inject(ours);
+                        }
+                    });
+                }
+                Some(Slot::Mute(muted)) => {
+                    self.muted = muted;
+                    self.slots.pop(|_| {});
+                }
+                _ => break,
+            }
+        }
     }
+
+    /// Looks at the first bytes of what comes next.
+    #[inline]
+    fn begin(&mut self, down: &mut Pipe) -> Result<Begun, Desync> {
+        let bytes = down.unscanned();
+        let slot = match (bytes.first(), self.slots.front()) {
+            (Some(b'>'), _) if self.known.protocol == Protocol::Resp2 => return Err(Desync::Push),
+            (Some(b'>'), _) => return Ok(self.begin_unasked(bytes)),
+            (Some(b'*'), front)
+                if self.known.protocol == Protocol::Resp2
+                    && (self.known.subscriptions.any()
+                        || matches!(front, Some(Slot::Listen(_)))) =>
+            {
+                match (self.begin_unasked(bytes), front) {
+                    (Begun::Passed, Some(slot)) => slot,
+                    (Begun::Passed, None) => return Err(Desync::Unowed),
+                    (begun, _) => return Ok(begun),
+                }
+            }
+            (Some(b'+'), _) if self.known.mode == Mode::Monitoring => match bytes.get(1) {
+                None => return Ok(Begun::Incomplete),
+                // The time; no status begins so.
+                Some(b'0'..=b'9') => return Ok(Begun::Piece(Piece::Unasked)),
+                Some(_) => self.slots.front().ok_or(Desync::Unowed)?,
+            },
+            (_, Some(slot)) => slot,
+            // A server that is full, or in protected mode, says so unasked and hangs up.
+            (Some(b'-'), None) if self.fresh => {
+                self.slots.push_upstream();
+                Slot::Upstream(1)
+            }
+            (_, None) => return Err(Desync::Unowed),
+        };
+        let line = first_line(bytes);
+        if bytes.first() == Some(&b'-') {
+            match line {
+                None => return Ok(Begun::Incomplete),
+                Some(line) if line.starts_with(b"-NOAUTH") => return Err(Desync::Credential),
+                Some(_) => {}
+            }
+        }
+        // The runs of plain replies need no more than that.
+        if self.mapping.is_none()
+            && let Slot::Upstream(_) | Slot::Blocking | Slot::Listen(_) = slot
+        {
+            return Ok(Begun::Piece(Piece::Answer { shown: !self.muted }));
+        }
+        if slot == Slot::Sync && bytes.first() == Some(&b'\n') {
+            // While a replica waits, Redis sends line ends to keep the connection alive.
+            down.forward(1);
+            return Ok(Begun::Passed);
+        }
+        let Some(line) = line else {
+            return Ok(Begun::Incomplete);
+        };
+        let mut shown = !self.muted;
+        match slot {
+            Slot::Transaction(transaction) => {
+                self.known.in_multi = is_open_after(transaction, line, self.known.in_multi);
+                self.known.place.transacted(transaction, line);
+            }
+            Slot::Abort { .. } => {
+                let discard = Transaction::Discard;
+                self.known.in_multi = is_open_after(discard, line, self.known.in_multi);
+                self.known.place.transacted(discard, line);
+                shown = false;
+            }
+            Slot::Select(target) => self.known.place.selected(target, line),
+            Slot::Script(_) if line.starts_with(b"-NOSCRIPT") => self.loaded.forget(),
+            Slot::Hello(Some(protocol)) if !line.starts_with(b"-") => {
+                self.known.protocol = protocol;
+            }
+            Slot::Monitor if line == b"+OK" => self.known.mode = Mode::Monitoring,
+            // The main channel of a replica that takes the data over another one, since 8.0.
+            Slot::Sync if line.starts_with(b"-") || line.starts_with(b"+RDBCHANNELSYNC") => {}
+            Slot::Sync => {
+                self.known.mode = Mode::Replicating;
+                self.slots.pop(|_| {});
+                return Ok(Begun::Passed);
+            }
+            Slot::Poison { .. } if !line.starts_with(b"-") => return Err(Desync::Poison),
+            Slot::Poison { .. } | Slot::Swallow | Slot::Load(_) => shown = false,
+            _ => {}
+        }
+        let in_multi = self.known.in_multi;
+        let mapping = self.mapping.as_mut();
+        Ok(Begun::Piece(
+            match mapping.and_then(|mapping| mapping.begin(slot, line, in_multi)) {
+                Some(why) => Piece::Held { why, shown },
+                None => Piece::Answer { shown },
+            },
+        ))
+    }
+
+    /// The same for an array or a push that may answer nobody. Passed: it is an answer.
+    fn begin_unasked(&self, bytes: &[u8]) -> Begun {
+        match announced(bytes) {
+            None => Begun::Incomplete,
+            Some(Announced::Confirmed { to, on }) => {
+                Begun::Piece(Piece::Confirmation(to, on, LastLine::default()))
+            }
+            Some(Announced::Other) if bytes.first() == Some(&b'*') => Begun::Passed,
+            Some(Announced::Message)
+                if (self.mapping.as_ref()).is_some_and(|mapping| mapping.sentinel) =>
+            {
+                let why = Held::Message;
+                Begun::Piece(Piece::Held { why, shown: true })
+            }
+            Some(Announced::Message | Announced::Other) => Begun::Piece(Piece::Unasked),
+        }
+    }
+
+    /// A piece has ended.
+    #[inline]
+    fn finish(&mut self, piece: Piece, down: &mut Pipe) {
+        if let (Piece::Held { why, shown }, Some(mapping)) = (piece, &mut self.mapping) {
+            mapping.release(why, shown, down);
+        }
+        match piece {
+            Piece::Held {
+                why: Held::Message, ..
+            }
+            | Piece::Unasked => {}
+            Piece::Answer { .. } | Piece::Held { .. } => {
+                self.fresh = false;
+                let muted = self.muted;
+                self.slots.pop(|ours| {
+                    if !muted {
+                        down.inject(ours);
+                    }
+                });
+            }
+            Piece::Confirmation(to, on, last) => {
+                self.fresh = false;
+                let every = self.known.subscriptions.confirmations(to);
+                // Shards are also unsubscribed unasked, when their slot moves away.
+                let owed = matches!(self.slots.front(), Some(Slot::Listen(listen))
+                    if listen.to == to && listen.on == on);
+                if owed && self.slots.confirm(every) {
+                    self.slots.pop(|_| {});
+                }
+                if let Some(count) = last.count() {
+                    self.known.subscriptions.confirmed(to, count);
+                }
+            }
+        }
+    }
+}
+
+/// What the first bytes of a piece lead to.
+enum Begun {
+    Piece(Piece),
+    /// Nothing: it is settled.
+    Passed,
+    /// More of it must be here.
+    Incomplete,
 }
 
 /// The first line of a reply, or enough of it; `None` if that isn't here.

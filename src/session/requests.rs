@@ -7,10 +7,10 @@ use crate::resp::{
 };
 use crate::rewrite::Replacement;
 
-use super::facts::Facts;
+use super::facts::{Facts, Version};
 use super::host::Host;
-use super::judge::Standing;
 use super::kind::Kind;
+use super::known::{Mode, Standing};
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
@@ -39,6 +39,12 @@ const KEPT_SCRATCH: usize = 16 * 1024;
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
 pub(super) const POISON: &[u8] = b"*1\r\n$4\r\nECHO\r\n";
+
+/// What ends a transaction in the place of an EXEC that is refused.
+const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+
+/// Up to here a blank line or an empty array is the request whose reply a CLIENT REPLY SKIP drops.
+const EMPTY_SPENDS_NOTHING: Version = Version::new(8, 0, 0);
 
 // === impl Session ===
 
@@ -80,7 +86,8 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.holding && (self.standing().is_settling() || self.slots.scripts() > 0);
+        let held_up = self.slots.takeover_pending()
+            || self.holding && (self.standing().is_settling() || self.slots.scripts() > 0);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
@@ -123,6 +130,9 @@ impl Session {
             Scan::Empty => {
                 up.skip(self.scanner.consumed());
                 self.scanner.reset();
+                if taking.facts.version < EMPTY_SPENDS_NOTHING {
+                    self.silence.spend(&mut self.slots);
+                }
                 Ok(true)
             }
             Scan::Inline => self.take_inline(taking, up, down),
@@ -140,8 +150,8 @@ impl Session {
     ) -> bool {
         let args = self.scanner.args(up.unscanned());
         let standing = Standing {
-            multi: self.multi(),
-            place: &self.place,
+            slots: &self.slots,
+            known: &self.known,
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let mut action = prepare(scratch, login, standing, self.id, &args, taking);
@@ -156,6 +166,11 @@ impl Session {
             let (scratch, login) = (&mut self.scratch, &self.login);
             refuse(scratch, login, standing, refusal, None, &args, taking);
             action = Action::Refuse(refusal);
+        }
+        if let Action::Forward(_, Kind::Listen(listen), entry) = &action
+            && let Some(args) = entry.judged(&args)
+        {
+            self.known.subscriptions.asked(*listen, &args);
         }
         let len = self.scanner.consumed();
         let forwarded = match action {
@@ -175,6 +190,7 @@ impl Session {
                     (Way::AsItIs, None) => up.forward(len),
                     (Way::AsItIs, Some(replacement)) => self.forward_replaced(replacement, up),
                 }
+                self.silence.spend(&mut self.slots);
                 true
             }
             action => {
@@ -213,11 +229,16 @@ impl Session {
             return Ok(true);
         }
         let standing = Standing {
-            multi: self.multi(),
-            place: &self.place,
+            slots: &self.slots,
+            known: &self.known,
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let action = prepare(scratch, login, standing, self.id, &args, taking);
+        if let Action::Forward(_, Kind::Listen(listen), entry) = &action
+            && let Some(args) = entry.judged(&args)
+        {
+            self.known.subscriptions.asked(*listen, &args);
+        }
         let way = match action {
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
@@ -229,21 +250,24 @@ impl Session {
         }
         up.skip(len);
         match action {
-            Action::Forward(_permit, _, entry) => match (way, entry.replacement()) {
-                (Way::Spelled(script), _) => {
-                    self.send_spelled(script, entry, &args, taking.rules, up);
+            Action::Forward(_permit, _, entry) => {
+                match (way, entry.replacement()) {
+                    (Way::Spelled(script), _) => {
+                        self.send_spelled(script, entry, &args, taking.rules, up);
+                    }
+                    (_, None) => {
+                        let words: Vec<&[u8]> = args.iter().collect();
+                        encode_request(words.into_iter(), up.staging());
+                    }
+                    (_, Some(replacement)) => {
+                        inject_head(replacement, args.len(), up);
+                        args.iter()
+                            .skip(1)
+                            .for_each(|arg| encode_bulk(arg, up.staging()));
+                    }
                 }
-                (_, None) => {
-                    let words: Vec<&[u8]> = args.iter().collect();
-                    encode_request(words.into_iter(), up.staging());
-                }
-                (_, Some(replacement)) => {
-                    inject_head(replacement, args.len(), up);
-                    args.iter()
-                        .skip(1)
-                        .for_each(|arg| encode_bulk(arg, up.staging()));
-                }
-            },
+                self.silence.spend(&mut self.slots);
+            }
             action => self.conclude(action, taking.rules, up, down),
         }
         Ok(true)
@@ -256,9 +280,16 @@ impl Session {
             Kind::Blocking => self.slots.push(Slot::Blocking),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
             Kind::Select(target) => {
-                self.place.ask(target);
+                self.known.place.ask(target);
                 self.slots.push(Slot::Select(target));
             }
+            Kind::Listen(listen) => self.slots.push(Slot::Listen(listen)),
+            Kind::Answer(answer) if self.mapping.is_some() => {
+                self.slots.push(Slot::Answer(answer));
+            }
+            Kind::Monitor => self.slots.push(Slot::Monitor),
+            Kind::Sync => self.slots.push(Slot::Sync),
+            Kind::Unanswered => {}
             Kind::Pinned(script) => return self.owe_pinned(script, facts, up),
             Kind::ScriptFlush => {
                 self.loaded.forget();
@@ -280,10 +311,14 @@ impl Session {
     /// Puts what is in the scratch where the client's next reply is due. The request is off `up`.
     fn conclude(&mut self, action: Action<'_>, rules: &Rules, up: &mut Pipe, down: &mut Pipe) {
         match action {
-            Action::Refuse(refusal) if refusal.is_fatal() => {
+            Action::Refuse(refusal)
+                if refusal.is_fatal() || self.known.mode == Mode::Replicating =>
+            {
                 // A request whose head is with the upstream is never answered.
                 self.end();
-                self.reply_local(down);
+                if self.known.mode != Mode::Replicating {
+                    self.reply_local(down);
+                }
                 up.discard_input();
             }
             Action::Refuse(_) if self.may_be_in_multi() => {
@@ -291,38 +326,78 @@ impl Session {
                 self.slots.push_poison(&self.scratch);
             }
             Action::Refuse(_) => self.reply_local(down),
+            Action::Abort => {
+                up.inject(DISCARD);
+                self.slots.push_abort(&self.scratch);
+            }
             Action::Answered(answered) => {
-                self.reply_local(down);
-                match answered {
-                    Answered::LoggedIn { name } => {
-                        self.set_limits(rules);
-                        match name {
-                            Some(name) if self.phase == Phase::Attached => {
-                                self.send_name(&name, up);
-                            }
-                            Some(name) => self.name = Some(name),
-                            None => {}
-                        }
-                    }
-                    Answered::Acl { outdated: true } => self.generation = OUTDATED,
-                    Answered::Acl { outdated: false } => {}
-                    Answered::Quit => self.end(),
-                    Answered::Reset => {
-                        self.login.reset(rules.policy());
-                        self.set_limits(rules);
-                        self.name = None;
-                        self.phase = Phase::Resetting;
-                    }
-                }
+                return self.conclude_own(answered, rules, up, down);
             }
             Action::Forward(..) | Action::Wait | Action::Hold => {}
+        }
+        self.silence.spend(&mut self.slots);
+    }
+
+    /// The same for what the proxy has answered itself.
+    fn conclude_own(&mut self, answered: Answered, rules: &Rules, up: &mut Pipe, down: &mut Pipe) {
+        match answered {
+            Answered::Silence(wish) => {
+                self.silence.take(wish, &mut self.slots);
+                // This is not the request that SKIP means.
+                return self.reply_local(down);
+            }
+            Answered::Hello(protocol) => {
+                self.set_limits(rules);
+                self.doubt_listening();
+                up.inject(&self.scratch);
+                self.slots.push(Slot::Hello(protocol));
+            }
+            Answered::LoggedIn { name } => {
+                self.reply_local(down);
+                self.set_limits(rules);
+                self.doubt_listening();
+                match name {
+                    Some(name) if self.phase == Phase::Attached => self.send_name(&name, up),
+                    Some(name) => self.name = Some(name),
+                    None => {}
+                }
+            }
+            Answered::Acl { outdated } => {
+                self.reply_local(down);
+                if outdated {
+                    self.generation = OUTDATED;
+                }
+            }
+            Answered::Told => self.reply_local(down),
+            Answered::Quit => {
+                self.reply_local(down);
+                self.end();
+            }
+            Answered::Reset => {
+                self.login.reset(rules.policy());
+                self.set_limits(rules);
+                self.name = None;
+                self.phase = Phase::Resetting;
+            }
+        }
+        self.silence.spend(&mut self.slots);
+    }
+
+    /// The user may be another one: whether it may hear what this client listens to is looked up
+    /// before anything else is done.
+    fn doubt_listening(&mut self) {
+        if self.is_listening() || self.known.subscriptions.may_be_any() {
+            self.generation = OUTDATED;
         }
     }
 
     /// Our own reply in its place: at once if nothing is owed before it.
     fn reply_local(&mut self, down: &mut Pipe) {
-        if self.slots.is_empty() {
-            down.inject(&self.scratch);
+        // In the midst of a message there is no place for it.
+        if self.slots.is_empty() && self.piece.is_none() {
+            if !self.muted {
+                down.inject(&self.scratch);
+            }
         } else if !self.scratch.is_empty() {
             self.slots.push_local(&self.scratch);
         }
@@ -342,8 +417,8 @@ impl Session {
         let refusal = Refusal::Protocol(error);
         let args = Args::new(&[], &[], 0);
         let standing = Standing {
-            multi: self.multi(),
-            place: &self.place,
+            slots: &self.slots,
+            known: &self.known,
         };
         let (scratch, login) = (&mut self.scratch, &self.login);
         refuse(scratch, login, standing, refusal, None, &args, taking);

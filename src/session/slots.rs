@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
+use crate::rewrite::Answer;
+
+use super::known::Protocol;
 use super::place::Target;
+use super::pubsub::{EVERY, Listen};
 
 /// One reply that is owed, or a run of plain ones.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +30,21 @@ pub(super) enum Slot {
     /// The reply to a call of a script that the proxy knows, and has put so many bytes of into it: it
     /// may tell that Redis knows it no more.
     Script(u32),
+    /// The reply to a DISCARD that went in the place of a refused EXEC; ours takes its place.
+    Abort { len: u32 },
+    /// The reply to HELLO: where it is no error, what follows is in this protocol; `None`: in the
+    /// same as before.
+    Hello(Option<Protocol>),
+    /// A reply that names addresses, which are mapped.
+    Answer(Answer),
+    /// Confirmations of subscriptions, or one error.
+    Listen(Listen),
+    /// The reply to MONITOR: behind an OK come lines that answer nobody.
+    Monitor,
+    /// The reply to SYNC or PSYNC: where it is no error, no replies follow.
+    Sync,
+    /// No reply: from here on, replies are passed on or kept back.
+    Mute(bool),
     /// Ours alone.
     Local { len: u32 },
 }
@@ -42,10 +61,14 @@ pub(super) enum Transaction {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     queue: VecDeque<Slot>,
-    /// The bytes of `Poison` and `Local`, in order.
+    /// The bytes of `Poison`, `Abort` and `Local`, in order.
     replies: BytesMut,
-    /// How many `Transaction` slots there are.
+    /// How many `Transaction` and `Abort` slots there are.
     transactions: usize,
+    /// How many slots there are behind which the connection may be in another mode.
+    turns: usize,
+    /// How many of them are takeovers: nothing can be said of what comes behind.
+    takeovers: usize,
     /// The bytes of `Load` and `Script`.
     scripts: usize,
 }
@@ -73,6 +96,28 @@ impl Slots {
         self.transactions > 0
     }
 
+    /// Whether a reply is owed behind which the connection may be in another mode, or speak another
+    /// protocol.
+    #[inline]
+    pub(super) fn turn_pending(&self) -> bool {
+        self.turns > 0
+    }
+
+    /// Whether a reply is owed that decides what the connection is for.
+    #[inline]
+    pub(super) fn takeover_pending(&self) -> bool {
+        self.takeovers > 0
+    }
+
+    /// Whether a MONITOR is among them, and a SYNC: there is one at most, and nothing behind it.
+    pub(super) fn takeovers(&self) -> (bool, bool) {
+        let last = self
+            .queue
+            .iter()
+            .rfind(|slot| !matches!(slot, Slot::Mute(_)));
+        (last == Some(&Slot::Monitor), last == Some(&Slot::Sync))
+    }
+
     /// Bytes of scripts that were put in and are not answered yet.
     pub(super) fn scripts(&self) -> usize {
         self.scripts
@@ -96,58 +141,62 @@ impl Slots {
     }
 
     pub(super) fn push(&mut self, slot: Slot) {
-        match slot {
-            Slot::Transaction(_) => self.transactions += 1,
-            Slot::Load(len) | Slot::Script(len) => self.scripts += len as usize,
-            _ => {}
-        }
+        self.count(slot, true);
         self.queue.push_back(slot);
     }
 
     pub(super) fn push_local(&mut self, reply: &[u8]) {
-        self.replies.extend_from_slice(reply);
-        let len = reply.len() as u32;
-        self.queue.push_back(Slot::Local { len });
+        self.push_ours(reply, |len| Slot::Local { len });
     }
 
     pub(super) fn push_poison(&mut self, reply: &[u8]) {
+        self.push_ours(reply, |len| Slot::Poison { len });
+    }
+
+    pub(super) fn push_abort(&mut self, reply: &[u8]) {
+        self.push_ours(reply, |len| Slot::Abort { len });
+    }
+
+    fn push_ours(&mut self, reply: &[u8], slot: impl FnOnce(u32) -> Slot) {
         self.replies.extend_from_slice(reply);
-        let len = reply.len() as u32;
-        self.queue.push_back(Slot::Poison { len });
+        self.push(slot(reply.len() as u32));
     }
 
     /// Takes the last one back: its request broke off and is never answered.
     pub(super) fn cancel_last(&mut self) {
-        match self.queue.back_mut() {
-            Some(Slot::Upstream(count)) if *count > 1 => {
-                *count -= 1;
-                return;
-            }
-            Some(Slot::Transaction(_)) => self.transactions -= 1,
-            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
-            _ => {}
+        // What a CLIENT REPLY SKIP before it has left behind it.
+        while let Some(Slot::Mute(_)) = self.queue.back() {
+            self.queue.pop_back();
         }
-        self.queue.pop_back();
+        if let Some(Slot::Upstream(count)) = self.queue.back_mut()
+            && *count > 1
+        {
+            *count -= 1;
+            return;
+        }
+        if let Some(slot) = self.queue.pop_back() {
+            self.count(slot, false);
+        }
     }
 
     /// Takes one reply's place off the front, and hands over our bytes for it, if there are any.
     #[inline]
-    pub(super) fn pop(&mut self, out: &mut BytesMut) {
-        match self.queue.front_mut() {
-            Some(Slot::Upstream(count)) if *count > 1 => {
-                *count -= 1;
-                return;
-            }
-            Some(Slot::Poison { len } | Slot::Local { len }) => {
-                let len = *len as usize;
-                out.extend_from_slice(&self.replies[..len]);
-                self.replies.advance(len);
-            }
-            Some(Slot::Transaction(_)) => self.transactions -= 1,
-            Some(Slot::Load(len) | Slot::Script(len)) => self.scripts -= *len as usize,
-            Some(Slot::Upstream(_) | Slot::Blocking | Slot::Select(_) | Slot::Swallow) | None => {}
+    pub(super) fn pop(&mut self, mut ours: impl FnMut(&[u8])) {
+        if let Some(Slot::Upstream(count)) = self.queue.front_mut()
+            && *count > 1
+        {
+            *count -= 1;
+            return;
         }
-        self.queue.pop_front();
+        let Some(slot) = self.queue.pop_front() else {
+            return;
+        };
+        if let Slot::Poison { len } | Slot::Local { len } | Slot::Abort { len } = slot {
+            let len = len as usize;
+            ours(&self.replies[..len]);
+            self.replies.advance(len);
+        }
+        self.count(slot, false);
         if self.queue.is_empty() {
             if self.queue.capacity() > KEPT_SLOTS {
                 self.queue = VecDeque::new();
@@ -155,6 +204,38 @@ impl Slots {
             if self.replies.capacity() > KEPT_BYTES {
                 self.replies = BytesMut::new();
             }
+        }
+    }
+
+    /// One confirmation has come of those at the front, which `every` says the number of where the
+    /// request didn't. Returns whether it was the last.
+    pub(super) fn confirm(&mut self, every: u32) -> bool {
+        match self.queue.front_mut() {
+            Some(Slot::Listen(listen)) => {
+                if listen.left == EVERY {
+                    listen.left = every;
+                }
+                listen.left = listen.left.saturating_sub(1);
+                listen.left == 0
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, slot: Slot, more: bool) {
+        let step = |number: &mut usize, by: usize| {
+            *number = if more { *number + by } else { *number - by };
+        };
+        match slot {
+            Slot::Transaction(_) | Slot::Abort { .. } => step(&mut self.transactions, 1),
+            Slot::Load(len) | Slot::Script(len) => step(&mut self.scripts, len as usize),
+            Slot::Hello(_) | Slot::Listen(_) => step(&mut self.turns, 1),
+            Slot::Monitor | Slot::Sync => {
+                step(&mut self.turns, 1);
+                step(&mut self.takeovers, 1);
+            }
+            _ => {}
         }
     }
 }

@@ -1,15 +1,20 @@
 //! A session: its parts, its begin and its end.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
+use crate::rewrite::Addresses;
 
-use super::judge::{Multi, Standing};
+use super::known::{Known, Mode, Multi, Standing};
 use super::login::Login;
+use super::mapping::Mapping;
 use super::pipe::Pipe;
-use super::place::Place;
+use super::replies::Piece;
 use super::rules::Rules;
 use super::scripts::Loaded;
+use super::silence::Silence;
 use super::slots::{Slot, Slots};
 
 /// One client, from its identity to its last reply.
@@ -31,10 +36,16 @@ pub struct Session {
     pub(super) phase: Phase,
     /// The upstream connection has said nothing yet.
     pub(super) fresh: bool,
-    /// MULTI was answered with OK, and nothing since has closed it.
-    pub(super) in_multi: bool,
-    /// The databases that the next request may run in.
-    pub(super) place: Place,
+    /// What of the upstream is being read, from its first bytes to its last.
+    pub(super) piece: Option<Piece>,
+    /// What the replies have told of the upstream connection.
+    pub(super) known: Known,
+    /// Where replies name addresses that are mapped.
+    pub(super) mapping: Option<Box<Mapping>>,
+    /// What CLIENT REPLY asked for, of the requests to come.
+    pub(super) silence: Silence,
+    /// And of the replies.
+    pub(super) muted: bool,
     /// The scripts that the upstream connection has loaded.
     pub(super) loaded: Loaded,
     /// The user changed while a request of its transaction streams by.
@@ -95,8 +106,11 @@ impl Session {
             flow: Flow::Requests,
             phase: Phase::Detached,
             fresh: false,
-            in_multi: false,
-            place: Place::default(),
+            piece: None,
+            known: Known::default(),
+            mapping: None,
+            silence: Silence::default(),
+            muted: false,
             loaded: Loaded::default(),
             spoil_after_tail: false,
             holding: false,
@@ -106,6 +120,11 @@ impl Session {
         };
         session.set_limits(rules);
         session
+    }
+
+    /// Maps the addresses that replies name from now on; `sentinel`: those in messages too.
+    pub fn map_addresses(&mut self, addresses: Arc<Addresses>, sentinel: bool) {
+        self.mapping = Some(Box::new(Mapping::new(addresses, sentinel)));
     }
 
     /// Who the client is.
@@ -129,13 +148,14 @@ impl Session {
         self.phase == Phase::Detached
     }
 
-    /// A fresh upstream connection is there, past its own AUTH.
+    /// A fresh upstream connection is there, past its own AUTH. All that it is sent, and all that is
+    /// owed, is a HELLO that was the client's login.
     pub fn attach(&mut self, up: &mut Pipe) {
-        debug_assert!(self.slots.is_empty());
         self.phase = Phase::Attached;
         self.fresh = true;
         self.spoil_after_tail = false;
-        self.place = Place::default();
+        self.known = Known::default();
+        self.piece = None;
         self.loaded.forget();
         self.replies = ReplyScanner::default();
         if let Some(name) = self.name.take() {
@@ -172,29 +192,23 @@ impl Session {
         self.slots.front() == Some(Slot::Blocking)
     }
 
-    /// What is known of a transaction.
-    pub(super) fn multi(&self) -> Multi {
-        if self.slots.transaction_pending() {
-            Multi::Pending
-        } else if self.in_multi {
-            Multi::Open
-        } else {
-            Multi::Closed
-        }
+    /// Whether the upstream speaks unasked: to a subscriber, a monitor, a replica.
+    pub fn is_listening(&self) -> bool {
+        self.known.subscriptions.any() || self.known.mode != Mode::Requests
     }
 
     /// What the next request comes into the middle of.
     #[inline]
     pub(super) fn standing(&self) -> Standing<'_> {
         Standing {
-            multi: self.multi(),
-            place: &self.place,
+            slots: &self.slots,
+            known: &self.known,
         }
     }
 
     /// While a forwarded MULTI isn't known to be closed.
     pub(super) fn may_be_in_multi(&self) -> bool {
-        self.multi() != Multi::Closed
+        self.standing().multi() != Multi::Closed
     }
 
     pub(super) fn set_limits(&mut self, rules: &Rules) {

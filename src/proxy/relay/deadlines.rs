@@ -37,7 +37,7 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
 /// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
-const HALF_CLOSED_BLOCKED: Duration = Duration::from_secs(1);
+const HALF_CLOSED_BLOCKED: Duration = Duration::from_millis(100);
 
 // === impl Deadlines ===
 
@@ -118,7 +118,9 @@ impl Relay<'_> {
             }
             // One look a period costs less than a clock read a command; so an idle session is
             // closed after one to two periods.
-            if !self.deadlines.active && self.session.is_settled() {
+            // Who listens is not idle, as in Redis.
+            let idle = self.session.is_settled() && !self.session.is_listening();
+            if !self.deadlines.active && idle {
                 return Poll::Ready(End::Timeout);
             }
             self.deadlines.active = false;

@@ -1,7 +1,7 @@
 //! The ACL command family: the proxy's users are its own, so no upstream ever hears of it.
 //!
 //! What only reads is answered from the rules; what changes anything is asked of the [`Host`].
-//! Replies are those of Redis 8.2 in RESP2, byte for byte where Redis has the thing at all.
+//! Replies are those of Redis 8.2, byte for byte where Redis has the thing at all.
 //!
 //! - `change`: what SETUSER and DELUSER make of the users, and who may do that.
 //! - `show`: users, categories and the log as replies; `dryrun`: DRYRUN; `text`: words on the wire.
@@ -19,6 +19,7 @@ use crate::policy::{DenyReason, SetUserError};
 use crate::resp::{Args, encode_bulk, encode_header};
 
 use super::host::Host;
+use super::known::Protocol;
 use super::login::Login;
 use super::outcome::Refusal;
 use super::own::Answered;
@@ -45,6 +46,7 @@ const OK: &[u8] = b"+OK\r\n";
 pub(super) fn answer(
     login: &Login,
     args: &Args<'_>,
+    protocol: Protocol,
     taking: &mut Taking<'_, impl Host>,
     reply: &mut BytesMut,
 ) -> Result<Answered, Refusal> {
@@ -66,18 +68,18 @@ pub(super) fn answer(
         ("cat", Some(category), 3) => show::category(category, table, reply),
         ("users", ..) => show::users(rules.policy(), reply),
         ("list", ..) => show::list(rules.policy(), reply),
-        ("getuser", Some(name), _) => show::user(name, rules.policy(), reply),
+        ("getuser", Some(name), _) => show::user(name, rules.policy(), protocol, reply),
         ("whoami", ..) => encode_bulk(user.name().as_bytes(), reply),
         ("help", ..) => show::help(reply),
         ("dryrun", ..) => dryrun::answer(args, rules, reply),
         ("genpass", bits, 2 | 3) => generate(bits, taking.host, reply),
-        ("log", None, _) => log(DEFAULT_ENTRIES, taking.host, reply),
+        ("log", None, _) => log(DEFAULT_ENTRIES, protocol, taking.host, reply),
         ("log", Some(word), 3) if word.eq_ignore_ascii_case(b"reset") => {
             taking.host.reset_acl_log();
             reply.extend_from_slice(OK);
         }
         ("log", Some(count), 3) => match integer(count) {
-            Some(count) => log(count, taking.host, reply),
+            Some(count) => log(count, protocol, taking.host, reply),
             None => error(&[NOT_A_NUMBER], reply),
         },
         ("setuser", Some(name), _) => {
@@ -174,9 +176,9 @@ fn make(
     }
 }
 
-fn log(count: i64, host: &mut impl Host, reply: &mut BytesMut) {
+fn log(count: i64, protocol: Protocol, host: &mut impl Host, reply: &mut BytesMut) {
     let (entries, now) = host.acl_log(usize::try_from(count).unwrap_or(0));
-    show::log(&entries, now, reply);
+    show::log(&entries, now, protocol, reply);
 }
 
 /// GENPASS: as many hex digits as the bits need.

@@ -6,6 +6,7 @@ use crate::command::{Category, Table};
 use crate::policy::{LogEntry, Policy, Selector, User};
 use crate::resp::{encode_bulk, encode_header};
 
+use super::super::known::Protocol;
 use super::text::{error, name_in_error, seconds};
 
 /// The lines of ACL HELP: they are what the commands of this family are.
@@ -83,21 +84,31 @@ pub(super) fn list(policy: &Policy, out: &mut BytesMut) {
 }
 
 /// GETUSER. What Redis has no word for comes behind all that it has, and only where there is any.
-pub(super) fn user(name: &[u8], policy: &Policy, out: &mut BytesMut) {
+pub(super) fn user(name: &[u8], policy: &Policy, protocol: Protocol, out: &mut BytesMut) {
     let user = std::str::from_utf8(name)
         .ok()
         .and_then(|name| policy.user(name));
     let (Some(user), Some((root, others))) =
         (user, user.and_then(|user| user.selectors().split_first()))
     else {
-        out.extend_from_slice(b"$-1\r\n");
+        out.extend_from_slice(match protocol {
+            Protocol::Resp2 => &b"$-1\r\n"[..],
+            Protocol::Resp3 => b"_\r\n",
+        });
         return;
     };
     let own = own_fields(user);
-    array(2 * (3 + fields_of(root) + own.len()), out);
+    map(3 + fields_of(root) + own.len(), protocol, out);
     encode_bulk(b"flags", out);
     let flags: Vec<&str> = user.flags().collect();
-    bulks(flags.into_iter(), out);
+    let kind = match protocol {
+        Protocol::Resp2 => b'*',
+        Protocol::Resp3 => b'~',
+    };
+    encode_header(kind, flags.len() as u64, out);
+    flags
+        .iter()
+        .for_each(|flag| encode_bulk(flag.as_bytes(), out));
     encode_bulk(b"passwords", out);
     let hashes: Vec<String> = user.passwords().iter().map(ToString::to_string).collect();
     bulks(hashes.iter().map(String::as_str), out);
@@ -105,7 +116,7 @@ pub(super) fn user(name: &[u8], policy: &Policy, out: &mut BytesMut) {
     encode_bulk(b"selectors", out);
     array(others.len(), out);
     for one in others {
-        array(2 * fields_of(one), out);
+        map(fields_of(one), protocol, out);
         selector(one, out);
     }
     for (name, rules) in own {
@@ -147,17 +158,25 @@ fn selector(selector: &Selector, out: &mut BytesMut) {
 }
 
 /// LOG, at the time `now` in milliseconds since 1970.
-pub(super) fn log(entries: &[LogEntry], now: u64, out: &mut BytesMut) {
+pub(super) fn log(entries: &[LogEntry], now: u64, protocol: Protocol, out: &mut BytesMut) {
     array(entries.len(), out);
     for entry in entries {
-        array(20, out);
+        map(10, protocol, out);
         number(b"count", entry.count, out);
         text(b"reason", entry.reason.as_str().as_bytes(), out);
         text(b"context", entry.context.as_str().as_bytes(), out);
         text(b"object", &entry.object, out);
         text(b"username", &entry.username, out);
         let age = seconds(now.saturating_sub(entry.updated));
-        text(b"age-seconds", age.as_bytes(), out);
+        match protocol {
+            Protocol::Resp2 => text(b"age-seconds", age.as_bytes(), out),
+            Protocol::Resp3 => {
+                encode_bulk(b"age-seconds", out);
+                out.extend_from_slice(b",");
+                out.extend_from_slice(age.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+        }
         text(b"client-info", entry.client_info.as_bytes(), out);
         number(b"entry-id", entry.id, out);
         number(b"timestamp-created", entry.created, out);
@@ -173,6 +192,14 @@ fn number(name: &[u8], value: u64, out: &mut BytesMut) {
 fn text(name: &[u8], value: &[u8], out: &mut BytesMut) {
     encode_bulk(name, out);
     encode_bulk(value, out);
+}
+
+/// As many pairs: a flat array before RESP3.
+fn map(pairs: usize, protocol: Protocol, out: &mut BytesMut) {
+    match protocol {
+        Protocol::Resp2 => array(2 * pairs, out),
+        Protocol::Resp3 => encode_header(b'%', pairs as u64, out),
+    }
 }
 
 fn array(len: usize, out: &mut BytesMut) {

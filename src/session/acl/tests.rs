@@ -228,7 +228,7 @@ fn a_transaction_holds_none_of_it() {
     assert_eq!(drain(&mut admin.down), "+OK\r\n");
     admin.receive();
     assert_eq!(drain(&mut admin.up), "*1\r\n$4\r\nECHO\r\n");
-    assert_eq!(admin.world.refused.pop().unwrap().1, "not_supported");
+    assert_eq!(admin.world.refused.pop().unwrap().1, "in_multi");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn log_entries_are_twenty_fields() {
         updated: 2_000,
     };
     let mut out = BytesMut::new();
-    show::log(&[entry], 2_050, &mut out);
+    show::log(&[entry], 2_050, Protocol::Resp2, &mut out);
     assert_eq!(
         out,
         "*1\r\n*20\r\n$5\r\ncount\r\n:2\r\n$6\r\nreason\r\n$4\r\nauth\r\n$7\r\ncontext\r\n$8\r\n\
@@ -364,7 +364,13 @@ fn args_are_never_read_beyond_their_end() {
     };
     let mut reply = BytesMut::new();
     let login = client.session.login();
-    let refused = answer(login, &args.as_args(), &mut taking, &mut reply);
+    let refused = answer(
+        login,
+        &args.as_args(),
+        Protocol::Resp2,
+        &mut taking,
+        &mut reply,
+    );
     assert!(matches!(refused, Err(Refusal::OwnArity)));
 }
 
