@@ -2,8 +2,9 @@
 
 A program is called with PORT CERTIFICATES UPSTREAM …. It prints one line a check: `pass NAME`, or
 `lacks NAME: TEXT` where the same check fails with the same text on a plain connection to the Redis
-itself: then it is the server, or the library with that server, that can't do it. Anything else is a
-failure. `restart` asks whoever started the program to restart the Redis and to answer with a line.
+itself: then it is the server, or the library with that server, that can't do it. `none NAME` is what
+the library, or this way to use it, doesn't have. Anything else is a failure. `restart` asks whoever
+started the program to restart the Redis and to answer with a line.
 """
 
 import faulthandler
@@ -15,6 +16,10 @@ REST = sys.argv[4:]
 
 # A check that hangs ends the program and shows where; the time is what a busy machine may need for all.
 faulthandler.dump_traceback_later(150, exit=True)
+
+
+class NotHere(Exception):
+    """The library, or this way to use it, has no such thing."""
 
 
 def restart():
@@ -30,6 +35,9 @@ async def run_all(checks, proxied, direct):
         why = await outcome(check, proxied)
         if why is None:
             print(f"pass {name}", flush=True)
+            continue
+        if isinstance(why, NotHere):
+            print(f"none {name}", flush=True)
             continue
         same = await outcome(check, direct)
         if same is not None and text(same) == text(why) and not isinstance(why, AssertionError):

@@ -2,7 +2,7 @@
 
 'use strict';
 
-const { address, check, eventually, library, port, refused, rest, restart, runAll, same, tls } = require('./matrix.js');
+const { address, check, eventually, library, NotHere, port, refused, rest, restart, runAll, same, tls } = require('./matrix.js');
 const Redis = require(library);
 
 const AUTOMATIC = rest[0] === 'autopipelining' ? { enableAutoPipelining: true } : {};
@@ -249,7 +249,7 @@ async function monitor(make) {
 }
 
 async function nativeTypes(make) {
-  if (!RESP3) return;
+  if (!RESP3) throw new NotHere();
   // The types of the wire as they came: by default it gives the shapes of RESP2. It warns where the server has no RESP3.
   const warn = console.warn;
   console.warn = () => {};
