@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
 use crate::net::{most_connections, raise_file_limit};
-use crate::proxy::{ListenerParts, Service};
+use crate::proxy::{Connector, ListenerParts, Service, ServiceParts};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
@@ -38,6 +38,8 @@ pub struct Prepared {
     pub rules: Rules,
     /// The listeners, with their certificates.
     pub listeners: Vec<ListenerParts>,
+    /// The way to each upstream, by the index that listeners know it by.
+    pub upstreams: Vec<Connector>,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
 }
@@ -108,6 +110,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         config,
         rules,
         mut listeners,
+        upstreams,
         mut warnings,
     } = prepared;
     let start = |error: String| AppError::Start(vec![error]);
@@ -136,15 +139,16 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
-    let service = Service::new(
+    let service = Service::new(ServiceParts {
         rules,
-        Box::new(files),
-        config.identities,
+        files: Box::new(files),
+        identities: config.identities,
         listeners,
-        config.upstreams,
+        upstreams,
+        addresses: config.addresses,
         audit,
-        config.limits.write_timeout,
-    );
+        write_timeout: config.limits.write_timeout,
+    });
     let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;

@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "net",
             "policy",
             "resp",
+            "rewrite",
             "session",
             "telemetry",
             "tls",
@@ -68,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &str)] = &[
     ("rustls", "tls"),
     ("tokio_rustls", "tls"),
+    ("rustls_native_certs", "tls"),
     ("webpki", "tls"),
     ("x509_parser", "tls"),
     ("rcgen", "tls"),

@@ -2,9 +2,9 @@
 //! teach), and the names and users compiled against it.
 
 use crate::command::{Command, NameError, Table, TableError, merge};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::policy::{self, Policy};
-use crate::proxy::{PolicyText, UpstreamError, ask};
+use crate::proxy::{Connector, PolicyText, UpstreamError, ask};
 use crate::rewrite::{Names, RewriteError};
 use crate::session::Facts;
 
@@ -33,6 +33,7 @@ pub(super) fn compile(
     files: &AclFiles,
     text: PolicyText,
     teachers: Teachers,
+    upstreams: &[Connector],
     problems: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Compiled {
@@ -44,7 +45,7 @@ pub(super) fn compile(
         match teachers {
             // What is wrong may be the upstreams' own settings.
             Teachers::Upstreams if problems.is_empty() => {
-                let (learned, failed) = learn_from(&config.upstreams, &table);
+                let (learned, failed) = learn_from(upstreams, &table);
                 notes = failed;
                 match table.taught(learned) {
                     Ok(taught) => table = taught,
@@ -127,11 +128,12 @@ fn declare(config: &Config, table: &mut Table, problems: &mut Vec<String>) {
 }
 
 /// What the upstreams have and `table` lacks; and a line for each that couldn't be asked.
-fn learn_from(upstreams: &[config::Upstream], table: &Table) -> (Vec<Command>, Vec<String>) {
+fn learn_from(upstreams: &[Connector], table: &Table) -> (Vec<Command>, Vec<String>) {
     let mut taught = Vec::new();
     let mut failed = Vec::new();
-    for settings in upstreams {
-        match ask_one(settings, table) {
+    for connector in upstreams {
+        let settings = connector.settings();
+        match ask_one(connector, table) {
             Ok(facts) => taught.push(facts.learned.commands),
             Err(error) => failed.push(format!(
                 "upstream.{} ({}) can't be asked for commands that the table lacks: {error}. Start it \
@@ -144,9 +146,9 @@ fn learn_from(upstreams: &[config::Upstream], table: &Table) -> (Vec<Command>, V
 }
 
 /// Before the proxy runs, so on a runtime of its own.
-fn ask_one(settings: &config::Upstream, table: &Table) -> Result<Facts, UpstreamError> {
+fn ask_one(connector: &Connector, table: &Table) -> Result<Facts, UpstreamError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(ask(settings, table))
+    runtime.block_on(ask(connector, table))
 }

@@ -6,7 +6,7 @@ use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
 use crate::identity::{self, Naming};
-use crate::proxy::{ListenerParts, PolicyFiles};
+use crate::proxy::{Connector, ListenerParts, PolicyFiles};
 use crate::resp::Limits;
 use crate::session::Rules;
 use crate::telemetry::Audit;
@@ -38,6 +38,8 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    // First of all: they may be asked for commands.
+    let upstreams = load_upstreams(&config, &mut problems, &mut warnings);
     let files = AclFiles::of(&config);
     let text = files.read();
     let Compiled {
@@ -49,6 +51,7 @@ pub fn prepare(
         &files,
         text,
         teachers,
+        &upstreams,
         &mut problems,
         &mut warnings,
     );
@@ -75,6 +78,7 @@ pub fn prepare(
                 config,
                 rules,
                 listeners,
+                upstreams,
                 warnings,
             })
         }
@@ -122,6 +126,30 @@ fn load_listeners(
         });
     }
     listeners
+}
+
+fn load_upstreams(
+    config: &Config,
+    problems: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Vec<Connector> {
+    let mut upstreams = Vec::new();
+    let file = config.path.display();
+    for settings in &config.upstreams {
+        let name = &settings.name;
+        match Connector::load(settings.clone()) {
+            Ok(connector) => {
+                let line = |warning| format!("{file}: upstream.{name}.tls: {warning}");
+                warnings.extend(connector.warnings().iter().map(line));
+                upstreams.push(connector);
+            }
+            Err(wrong) => {
+                let line = |problem| format!("{file}: upstream.{name}.tls.{problem}");
+                problems.extend(wrong.iter().map(line));
+            }
+        }
+    }
+    upstreams
 }
 
 /// What only identities and certificates together show.

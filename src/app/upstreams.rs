@@ -2,7 +2,7 @@
 
 use crate::command::{Channels, Command, Skipped};
 use crate::config::{self, UpstreamAddress};
-use crate::proxy::{Inspection, inspect};
+use crate::proxy::{Gaps, Inspection, inspect};
 use crate::session::{Facts, Swapped, Version};
 
 use super::{AppError, Prepared};
@@ -18,9 +18,10 @@ pub fn check_upstreams(prepared: &Prepared) -> Result<(Vec<String>, bool), AppEr
         .map_err(|error| AppError::Start(vec![error.to_string()]))?;
     let mut lines = Vec::new();
     let mut wrong = false;
-    for settings in &prepared.config.upstreams {
+    for connector in &prepared.upstreams {
+        let settings = connector.settings();
         let name = &settings.name;
-        match runtime.block_on(inspect(settings, prepared.rules.table())) {
+        match runtime.block_on(inspect(connector, prepared.rules.table())) {
             Err(error) => {
                 wrong = true;
                 lines.push(format!("upstream.{name} ({}): {error}", settings.address));
@@ -45,8 +46,12 @@ fn describe(
 ) -> (Vec<String>, bool) {
     let facts = &inspection.facts;
     let table = prepared.rules.table();
-    let mut lines = about(facts);
+    let mut lines = about(facts, &inspection.gaps);
     let mut wrong = !facts.swapped.is_empty();
+    if let Some(line) = mismatch(prepared, settings, facts) {
+        wrong = true;
+        lines.push(line);
+    }
     for (name, run) in prepared
         .rules
         .names()
@@ -62,10 +67,13 @@ fn describe(
             UpstreamAddress::Unix(_) => "Whoever may open its socket",
             UpstreamAddress::Tcp { .. } => "Whoever reaches it",
         };
-        let hint = if settings.password.is_some() {
-            "runs commands without our password too"
-        } else {
-            "needs no password"
+        let has_certificate = |tls: &config::UpstreamTls| tls.identity.is_some();
+        let hint = match settings.password.is_some() {
+            _ if settings.tls.as_ref().is_some_and(has_certificate) => {
+                "runs commands without our certificate too"
+            }
+            true => "runs commands without our password too",
+            false => "needs no password",
         };
         lines.push(format!(
             "is open: it {hint}. {who} goes around respgate: set requirepass, or let \
@@ -75,16 +83,36 @@ fn describe(
     (lines, wrong)
 }
 
+/// A Sentinel where a Redis should be, or the other way round.
+fn mismatch(prepared: &Prepared, settings: &config::Upstream, facts: &Facts) -> Option<String> {
+    let upstreams = &prepared.config.upstreams;
+    let listeners = &prepared.config.listeners;
+    let listener = listeners
+        .iter()
+        .find(|listener| upstreams[listener.upstream].name == settings.name)?;
+    let (name, kind, mode) = (&listener.name, listener.kind, &facts.mode);
+    (!kind.is_mode(mode)).then(|| {
+        let kind = kind.as_str();
+        format!("its redis_mode is {mode}, and listener.{name}.kind = \"{kind}\": it isn't served")
+    })
+}
+
 /// What an operator should know of an upstream before he relies on a policy in front of it.
-fn about(facts: &Facts) -> Vec<String> {
-    let mut lines = vec![format!(
-        "Redis {} ({}, {})",
-        facts.version, facts.mode, facts.role
-    )];
-    if facts.commands.is_none() {
+fn about(facts: &Facts, gaps: &Gaps) -> Vec<String> {
+    let first = match &gaps.version {
+        None => format!("Redis {} ({}, {})", facts.version, facts.mode, facts.role),
+        Some(refusal) => format!(
+            "tells its version neither to INFO nor to HELLO ({}): it is taken for the oldest, which \
+             allows the least",
+            refusal.escape_debug()
+        ),
+    };
+    let mut lines = vec![first];
+    if gaps.commands {
         lines.push(
-            "COMMAND can't be asked (it came with 2.8.13, or is renamed there): its commands are \
-             unknown, nothing is learned, and substitutes are refused"
+            "COMMAND can't be asked (it came with 2.8.13, or is renamed or refused there): its \
+             commands are unknown, nothing is learned, substitutes are refused, and what it renames \
+             isn't seen"
                 .to_owned(),
         );
     }
@@ -141,11 +169,16 @@ mod tests {
     use super::*;
     use crate::command::{Access, Categories, Category, Flags, Keys, Learned, SkipReason};
 
+    const ALL_TOLD: Gaps = Gaps {
+        version: None,
+        commands: false,
+    };
+
     #[test]
     fn scripts_are_warned_of_up_to_4() {
         let about = |version: &str| {
             let info = format!("redis_version:{version}\r\n");
-            about(&Facts::read(info.as_bytes()).unwrap()).join("\n")
+            about(&Facts::read(info.as_bytes()).unwrap(), &ALL_TOLD).join("\n")
         };
         for version in ["2.8.24", "3.2.13", "4.0.14"] {
             let text = about(version);
@@ -189,7 +222,7 @@ mod tests {
             ..Facts::default()
         };
         assert_eq!(
-            about(&facts),
+            about(&facts, &ALL_TOLD),
             [
                 "Redis 7.0.15 (standalone, master)",
                 "runs 'flushall' for 'set' (its rename-command): what is judged is not what runs, so it \
@@ -204,10 +237,12 @@ mod tests {
                 "has 'a b', which is refused: the server describes it as no Redis does",
             ]
         );
-        let silent = Facts {
-            commands: None,
-            ..Facts::default()
+        let silent = Gaps {
+            version: Some("NOPERM no".to_owned()),
+            commands: true,
         };
-        assert!(about(&silent)[1].starts_with("COMMAND can't be asked"));
+        let lines = about(&Facts::default(), &silent);
+        assert!(lines[0].starts_with("tells its version neither to INFO nor to HELLO (NOPERM no)"));
+        assert!(lines[1].starts_with("COMMAND can't be asked"));
     }
 }

@@ -15,6 +15,8 @@ pub enum Gate {
     LethalOnLegacy,
     /// So do some of its parameters: CONFIG SET.
     LethalParameters,
+    /// So does one of its channels: PUBLISH.
+    LethalChannel,
     /// It runs the script in argument 1: EVAL.
     Script,
     /// It runs, by its hash in argument 1, a script that is loaded: EVALSHA.
@@ -39,6 +41,11 @@ impl Gate {
     /// - CONFIG SET of where and what is written, see `policy`; CONFIG REWRITE writes it down.
     /// - SHUTDOWN ends it.
     /// - CLUSTER RESET, MEET, FAILOVER, REPLICATE give the data to other nodes.
+    /// - SENTINEL MONITOR, REMOVE, RESET, FAILOVER say who is master, of servers that the Sentinel
+    ///   reconfigures by itself; SET says which scripts it runs and with which password it goes where;
+    ///   CONFIG and DEBUG say what it tells of itself and when it acts; SIMULATE-FAILURE crashes it;
+    ///   IS-MASTER-DOWN-BY-ADDR takes its vote away.
+    /// - PUBLISH to a Sentinel's channel says who is master, too: see `policy`.
     pub(super) fn of(name: &str, categories: Categories) -> Self {
         match name {
             "module|load" | "module|loadex" | "module|unload" | "replicaof" | "slaveof"
@@ -48,7 +55,17 @@ impl Gate {
             // Of Redis 8.4 and Valkey 9, where they are learned.
             "cluster|migrateslots" | "cluster|migration" | "cluster|syncslots" => Self::Lethal,
             "monitor" => Self::LethalOnLegacy,
+            "sentinel|monitor"
+            | "sentinel|remove"
+            | "sentinel|reset"
+            | "sentinel|failover"
+            | "sentinel|set"
+            | "sentinel|config"
+            | "sentinel|debug"
+            | "sentinel|simulate-failure"
+            | "sentinel|is-master-down-by-addr" => Self::Lethal,
             "config|set" => Self::LethalParameters,
+            "publish" => Self::LethalChannel,
             "eval" | "eval_ro" => Self::Script,
             "evalsha" | "evalsha_ro" => Self::ScriptHash,
             "script|load" => Self::ScriptLoad,

@@ -4,8 +4,8 @@
     python3 src/command/generate.py NEWEST_REDIS_SERVER [OLDER_REDIS_SERVER...] > src/command/generated.rs
 
 Each server is started on a free port with an empty directory, asked COMMAND, COMMAND DOCS and
-ACL CAT, and stopped. The first one wins; the others add the commands that it lacks. Only the
-standard library is used. The output depends on the servers' versions alone.
+ACL CAT, and stopped; then the same binary as a Sentinel, for what only Sentinels have. The first one
+wins; the others add the commands that it lacks. Only the standard library is used. The output depends on the servers' versions alone.
 """
 
 import os
@@ -47,14 +47,19 @@ pub(super) static RECORDS: &[Record] = &[
 class Redis:
     """One throw-away server, and a connection to it."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, sentinel=False):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.directory = tempfile.TemporaryDirectory()
+        arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        if sentinel:
+            # It writes to its file, so it must have one.
+            with open(os.path.join(self.directory.name, "sentinel.conf"), "w", encoding="ascii") as file:
+                file.write(f"port {port}\nbind 127.0.0.1\n")
+            arguments = ["sentinel.conf", "--sentinel"]
         self.process = subprocess.Popen(
-            [os.path.abspath(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-            cwd=self.directory.name, stdout=subprocess.DEVNULL)
+            [os.path.abspath(binary), *arguments], cwd=self.directory.name, stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
                 self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -195,18 +200,27 @@ def main():
         raise SystemExit(__doc__)
     known, versions = {}, []
     for binary in sys.argv[1:]:
-        redis = Redis(binary)
-        try:
-            versions.append(redis.version)
-            since = introduced(redis)
-            added = [r for entry in redis.ask("COMMAND") for r in records(entry, since)]
-            if len(versions) == 1:
-                check_categories(redis, added)
-        finally:
-            redis.close()
-        for record in added:
-            if record["name"] not in PSEUDO:
-                known.setdefault(record["name"], record)
+        for sentinel in (False, True):
+            redis = Redis(binary, sentinel)
+            try:
+                if not sentinel:
+                    versions.append(redis.version)
+                since = introduced(redis)
+                try:
+                    entries = redis.ask("COMMAND")
+                except LookupError:
+                    continue  # Sentinel has COMMAND since 6.2.
+                added = [r for entry in entries for r in records(entry, since)]
+                if len(versions) == 1:
+                    check_categories(redis, added)
+            finally:
+                redis.close()
+            for record in added:
+                # The others are Redis' own, which tells more of them.
+                if sentinel and record["name"].split("|")[0] != "sentinel":
+                    continue
+                if record["name"] not in PSEUDO:
+                    known.setdefault(record["name"], record)
     for record in SUPPLEMENT:
         known.setdefault(record["name"], record)
     out = HEADER.format(servers=", ".join(versions))

@@ -1,6 +1,6 @@
 //! `[[listener]]`: where clients come in, from where, and with which proof.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -8,7 +8,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::parse;
 use super::raw::Raw;
 use super::section::{Entry, Section};
-use super::types::{Bind, ClientAuth, DEFAULT_MAX_CONNECTIONS, Listener, ListenerTls, TlsVersion};
+use super::types::{
+    Bind, ClientAuth, DEFAULT_MAX_CONNECTIONS, Listener, ListenerKind, ListenerTls, TlsVersion,
+};
 
 /// What identity rules must know of a listener, and can where it has problems elsewhere.
 pub(super) struct Seen {
@@ -28,12 +30,14 @@ pub(super) fn read(
     let mut listeners = Vec::new();
     let mut seen: Vec<Seen> = Vec::new();
     let mut bound = HashSet::new();
+    let mut kinds = HashMap::new();
     for mut section in sections {
         let name = read_name(&mut section, &seen);
         if let Some(name) = &name {
             section.rename(format!("listener.{name}"));
         }
         let upstream = read_upstream(&mut section, upstream_names);
+        let kind = read_kind(&mut section, upstream, &mut kinds);
         let binds = read_binds(&mut section, &mut bound);
         let tls_entry = section.take("tls");
         let plaintext = tls_entry.is_none();
@@ -74,6 +78,7 @@ pub(super) fn read(
             listeners.push(Listener {
                 name,
                 upstream,
+                kind,
                 bind: binds.into_iter().map(|(_, bind)| bind).collect(),
                 allow,
                 deny,
@@ -126,6 +131,29 @@ fn read_upstream(section: &mut Section<'_>, names: &[String]) -> Option<usize> {
         );
     }
     index
+}
+
+/// What the listener stands before. `kinds` has what others say of each upstream: it is one thing.
+fn read_kind(
+    section: &mut Section<'_>,
+    upstream: Option<usize>,
+    kinds: &mut HashMap<usize, ListenerKind>,
+) -> ListenerKind {
+    let choices = [ListenerKind::Redis, ListenerKind::Sentinel].map(|kind| (kind.as_str(), kind));
+    let kind = section.choice("kind", &choices);
+    let kind = kind.map_or(ListenerKind::default(), |(_, kind)| kind);
+    if let Some(upstream) = upstream {
+        let first = *kinds.entry(upstream).or_insert(kind);
+        if first != kind {
+            let reason = format!(
+                "another listener of the same upstream says {:?}",
+                first.as_str()
+            );
+            let key = section.key("kind");
+            section.report.add(key, kind.as_str().to_owned(), reason);
+        }
+    }
+    kind
 }
 
 fn read_binds<'a>(section: &mut Section<'a>, bound: &mut HashSet<Bind>) -> Vec<(Entry<'a>, Bind)> {

@@ -86,6 +86,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         extra_commands,
         rename: rewrite.rename,
         substitute: rewrite.substitute,
+        addresses: rewrite.addresses,
         limits: settings::limits(&mut root),
         workers: settings::workers(&mut root),
         audit: settings::audit(&mut root),

@@ -3,13 +3,13 @@
 //! Pure functions from text to value; an error is the reason, for the operator. Strict throughout:
 //! what has two readings is refused.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::types::{Bind, UpstreamAddress};
+use super::types::{Address, Bind, UpstreamAddress};
 
 /// No wait in a proxy is meant to be longer, and a deadline of centuries would overflow the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -138,6 +138,43 @@ pub(super) fn upstream_address(text: &str, base: &Path) -> Result<UpstreamAddres
         host: host.to_owned(),
         port,
     })
+}
+
+/// A host and a port: "host.name:port", "10.0.0.5:port", `[v6]:port`. IPv4-mapped IPv6 becomes IPv4.
+pub(super) fn address(text: &str) -> Result<Address, String> {
+    const FORM: &str = "must be \"host:port\" or \"[v6 address]:port\"";
+
+    let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
+    let port = integer(port)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .ok_or("must end in a port from 1 to 65535")?;
+    let ip = match host.strip_prefix('[') {
+        Some(v6) => {
+            let v6 = v6.strip_suffix(']').ok_or(FORM)?;
+            Some(IpAddr::V6(v6.parse().map_err(|_| FORM)?))
+        }
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    };
+    let host = match ip {
+        Some(ip) => ip.to_canonical().to_string(),
+        None if is_host_name(host) => host.to_owned(),
+        None => return Err(FORM.to_owned()),
+    };
+    Ok(Address { host, port })
+}
+
+/// Whether it can be a host's name: labels of letters, digits, "-" and "_" (which DNS forbids hosts
+/// and people use), 253 bytes at most. One whose last label is a number is a misspelt address.
+fn is_host_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && text.rsplit('.').next().is_some_and(|last| !is_number(last))
 }
 
 /// Whether what is sent there stays on this host. A name other than localhost may resolve to

@@ -10,7 +10,7 @@ use crate::command::Command;
 use super::commands;
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Audit, AuditDecisions, Limits, Log, LogLevel};
+use super::types::{Address, Audit, AuditDecisions, Limits, Log, LogLevel};
 
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
@@ -20,6 +20,7 @@ const GB: u64 = 1 << 30;
 pub(super) struct Rewrite {
     pub(super) rename: Vec<(String, String)>,
     pub(super) substitute: Vec<(String, String)>,
+    pub(super) addresses: Vec<(Address, Address)>,
 }
 
 /// The ACL files, in the file's order, and the commands that are declared beside the table.
@@ -68,8 +69,33 @@ pub(super) fn rewrite(root: &mut Section<'_>) -> Rewrite {
             entry.problem("replaces the command with itself");
         }
     });
+    let addresses = addresses(section.table("addresses"));
     section.finish();
-    Rewrite { rename, substitute }
+    Rewrite {
+        rename,
+        substitute,
+        addresses,
+    }
+}
+
+/// `[rewrite.addresses]`, sorted by the left side.
+fn addresses(mut table: Section<'_>) -> Vec<(Address, Address)> {
+    let names = table.names();
+    let mut pairs = BTreeMap::new();
+    for (entry, name) in table.take_rest().into_iter().zip(names) {
+        let from = parse::address(&name)
+            .map_err(|reason| entry.problem(format!("its key {reason}")))
+            .ok();
+        let to = entry.parsed(parse::address);
+        let (Some(mut from), Some(to)) = (from, to) else {
+            continue;
+        };
+        from.host.make_ascii_lowercase();
+        if pairs.insert(from, to).is_some() {
+            entry.problem("the address is there twice; its spellings are one");
+        }
+    }
+    pairs.into_iter().collect()
 }
 
 /// The bounds on what a peer may make us hold.

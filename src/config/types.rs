@@ -3,8 +3,10 @@
 //! Plain values; knows nothing of how the file spells them.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -31,6 +33,8 @@ pub struct Config {
     pub rename: Vec<(String, String)>,
     /// Command (folded to lower case) → what is sent in its place, as written.
     pub substitute: Vec<(String, String)>,
+    /// Where replies say that a Redis is → where the proxy before it is. No left side twice.
+    pub addresses: Vec<(Address, Address)>,
     /// Bounds on what a peer may make us hold.
     pub limits: Limits,
     /// Worker threads; 0 lets the program choose.
@@ -51,6 +55,8 @@ pub struct Listener {
     pub name: String,
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// What is behind it; the same for all listeners of an upstream.
+    pub kind: ListenerKind,
     /// At least one.
     pub bind: Vec<Bind>,
     /// Sources that may connect; loopback only where the file says nothing, nobody where it is empty.
@@ -72,6 +78,25 @@ pub struct Listener {
     pub idle_timeout: Option<Duration>,
     /// `None`: plaintext.
     pub tls: Option<ListenerTls>,
+}
+
+/// What a listener stands before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ListenerKind {
+    /// A Redis that holds data, alone or a node of a Cluster.
+    #[default]
+    Redis,
+    /// A Sentinel.
+    Sentinel,
+}
+
+/// One side of a pair in `rewrite.addresses`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Address {
+    /// A name, lower case on the left side, or an address without brackets, as `IpAddr` writes it.
+    pub host: String,
+    /// Not 0.
+    pub port: u16,
 }
 
 /// Where a listener listens.
@@ -127,10 +152,25 @@ pub struct Upstream {
     pub address: UpstreamAddress,
     /// `None`: AUTH with the password alone.
     pub username: Option<String>,
-    /// `None`: no AUTH at all.
+    /// As it stood in `password_file` at the start; `None`: no AUTH at all.
     pub password: Option<Secret>,
-    /// Name look-up, connect and the answer to our AUTH, together.
+    /// Where the password stands, to be read again at every connect: tokens are short-lived.
+    pub password_file: Option<PathBuf>,
+    /// `None`: plaintext.
+    pub tls: Option<UpstreamTls>,
+    /// Name look-up, connect, TLS handshake and the answer to our AUTH, together.
     pub connect_timeout: Duration,
+}
+
+/// One `[upstream.NAME.tls]`.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// The roots that the upstream's certificate must chain to; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own chain and its key, both PEM; `None`: we show no certificate.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name or address that the upstream's certificate must hold.
+    pub server_name: String,
 }
 
 /// Where an upstream is.
@@ -150,6 +190,10 @@ pub enum UpstreamAddress {
 /// A password of our own. Its `Debug` says nothing.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
+
+/// The longest password or token of ours. Those of cloud providers are some 2 KB; what is far
+/// longer is another file.
+const MAX_SECRET: u64 = 64 * 1024;
 
 /// `[limits]`: bounds on what a peer may make us hold.
 #[derive(Clone, Debug)]
@@ -204,6 +248,34 @@ pub enum LogLevel {
     Debug,
 }
 
+// === impl ListenerKind ===
+
+impl ListenerKind {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Sentinel => "sentinel",
+        }
+    }
+
+    /// Whether a server of this `redis_mode` (`standalone`, `cluster`, `sentinel`) is what it means.
+    pub fn is_mode(self, mode: &str) -> bool {
+        (self == Self::Sentinel) == (mode == "sentinel")
+    }
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 // === impl Bind ===
 
 impl fmt::Display for Bind {
@@ -233,6 +305,30 @@ impl Secret {
     /// Wraps a password.
     pub fn new(password: String) -> Self {
         Self(password)
+    }
+
+    /// The content of a `password_file`, as it is but for one line end.
+    ///
+    /// # Errors
+    /// It can't be read, is empty or far too long: a text that names the file and nothing of what
+    /// is in it.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        // The path as resolved: "relative to the file" is easily taken for "to where I stand".
+        let mut content = String::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_SECRET + 1).read_to_string(&mut content))
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        if content.len() as u64 > MAX_SECRET {
+            return Err(format!("{} is longer than 64 KB", path.display()));
+        }
+        let password = content
+            .strip_suffix("\r\n")
+            .or_else(|| content.strip_suffix('\n'))
+            .unwrap_or(&content);
+        if password.is_empty() {
+            return Err(format!("{} is empty", path.display()));
+        }
+        Ok(Self::new(password.to_owned()))
     }
 
     /// The password itself: for the upstream's AUTH and nothing else.

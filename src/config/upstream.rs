@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::parse;
-use super::section::Section;
-use super::types::{Secret, Upstream};
+use super::section::{Entry, Section};
+use super::types::{Secret, Upstream, UpstreamAddress, UpstreamTls};
 
 /// Reads all upstreams, sorted by name. The names come for themselves, of broken ones too: what
 /// refers to one is not wrong because of that.
@@ -46,8 +46,12 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
             }
         }
     });
+    // Even an empty table says that this upstream speaks TLS.
+    let tls_entry = section.take("tls");
+    let plaintext = tls_entry.is_none();
     let insecure = section.boolean("insecure_plaintext").unwrap_or(false);
     if let (Some(entry), Some(address)) = (&entry, &address)
+        && plaintext
         && !insecure
         && !parse::is_local(address)
     {
@@ -55,6 +59,11 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
             "a remote upstream without TLS carries everything in the clear; \
              say insecure_plaintext = true if that network is safe",
         );
+    }
+    if insecure && !plaintext {
+        let key = section.key("insecure_plaintext");
+        let reason = "is not used: this upstream is spoken to over TLS";
+        section.report.warning(&key, "true", reason);
     }
 
     let username = section.text("username").filter(|name| !name.raw.is_empty());
@@ -66,22 +75,26 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
     {
         username.problem("needs a password_file");
     }
-    let password = password_file.and_then(|entry| {
-        let path = section.report.base().join(entry.text()?);
+    let password_path = password_file
+        .as_ref()
+        .and_then(|entry| Some(section.report.base().join(entry.text()?)));
+    let password = password_file.zip(password_path.clone());
+    let password = password.and_then(|(entry, path)| {
         if is_world_readable(&path) {
             let place = path.display().to_string();
             let reason = "every user of this host can read the password; chmod o-r it";
             section.report.warning(&entry.key, &place, reason);
         }
-        entry.parsed(|_| read_password(&path))
+        entry.parsed(|_| Secret::read(&path))
     });
 
     let choices = [("dedicated", false), ("shared", true)];
     if let Some((entry, true)) = section.choice("connections", &choices) {
         entry.not_built("sessions will share a few pipelined connections");
     }
-    // Even an empty table says that this upstream speaks TLS.
-    section.not_built("tls", None, "TLS to the upstream");
+    let tls = tls_entry
+        .and_then(Entry::into_table)
+        .and_then(|section| read_tls(section, address.as_ref()));
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2));
     section.finish();
     Some(Upstream {
@@ -89,23 +102,51 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
         address: address?,
         username: username.and_then(|entry| entry.text().map(str::to_owned)),
         password,
+        password_file: password_path,
+        tls,
         connect_timeout,
     })
 }
 
-/// The first and only line of the file, as it is but for its newline.
-fn read_password(path: &Path) -> Result<Secret, String> {
-    // The path as resolved: "relative to the file" is easily taken for "to where I stand".
-    let content = fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let password = content
-        .strip_suffix("\r\n")
-        .or_else(|| content.strip_suffix('\n'))
-        .unwrap_or(&content);
-    if password.is_empty() {
-        return Err(format!("{} is empty", path.display()));
-    }
-    Ok(Secret::new(password.to_owned()))
+/// What a table says of TLS. A table that is there asks for it, an empty one too.
+fn read_tls(mut section: Section<'_>, address: Option<&UpstreamAddress>) -> Option<UpstreamTls> {
+    let base = section.report.base();
+    let ca = section.path("ca");
+    let mut file = |key| section.text(key).filter(|entry| !entry.raw.is_empty());
+    let identity = match (file("cert"), file("key")) {
+        (Some(cert), Some(key)) => Some((base.join(cert.text()?), base.join(key.text()?))),
+        (Some(cert), None) => {
+            cert.problem("needs its key");
+            None
+        }
+        (None, Some(key)) => {
+            key.problem("needs its cert");
+            None
+        }
+        (None, None) => None,
+    };
+    let spelled_out = section
+        .text("server_name")
+        .filter(|name| !name.raw.is_empty());
+    let server_name = match (&spelled_out, address) {
+        (Some(entry), _) => entry.parsed(|text| Ok(text.to_owned())),
+        (None, Some(UpstreamAddress::Tcp { host, .. })) => Some(host.clone()),
+        (None, Some(UpstreamAddress::Unix(_))) => {
+            section.missing(
+                "server_name",
+                "is required: a unix socket has no name that the certificate could hold",
+            );
+            None
+        }
+        // The address has a problem of its own.
+        (None, None) => None,
+    };
+    section.finish();
+    Some(UpstreamTls {
+        ca,
+        identity,
+        server_name: server_name?,
+    })
 }
 
 #[cfg(unix)]

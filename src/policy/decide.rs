@@ -8,7 +8,7 @@ use crate::command::{
 };
 use crate::resp::Args;
 
-use super::lethal::lethal_parameter;
+use super::lethal::{lethal_channel, lethal_parameter};
 use super::script::Named;
 use super::selector::Selector;
 use super::user::User;
@@ -248,6 +248,12 @@ fn check_gate(gate: Gate, user: &User, id: CommandId, args: &Args<'_>, table: &T
         Gate::LethalParameters if lethal() => Check::Allow,
         Gate::LethalParameters => match lethal_parameter(args) {
             Ok(None) => Check::Allow,
+            Ok(Some(index)) => Check::Deny(DenyReason::Lethal { index }),
+            Err(()) => Check::Wait,
+        },
+        Gate::LethalChannel => match lethal_channel(args) {
+            Ok(None) => Check::Allow,
+            Ok(Some(_)) if lethal() => Check::Allow,
             Ok(Some(index)) => Check::Deny(DenyReason::Lethal { index }),
             Err(()) => Check::Wait,
         },

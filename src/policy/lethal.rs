@@ -46,7 +46,7 @@ impl Lethal {
         let lethal = |id| {
             matches!(
                 table.command(id).gate,
-                Gate::Lethal | Gate::LethalOnLegacy | Gate::LethalParameters
+                Gate::Lethal | Gate::LethalOnLegacy | Gate::LethalParameters | Gate::LethalChannel
             )
         };
         // ACL is answered by the proxy: see `User::may_administer`.
@@ -97,6 +97,20 @@ pub(super) fn lethal_parameter(args: &Args<'_>) -> Result<Option<usize>, ()> {
         }
     }
     Ok(None)
+}
+
+/// Where Sentinels tell each other who is master: each believes a message with a higher epoch than
+/// its own, whoever sent it and through whichever Redis it came (seen with 7.0.15 and 8.2.3).
+const HELLO: &[u8] = b"__sentinel__:hello";
+
+/// The channel of a PUBLISH, if it is lethal; `Err`: it isn't here. Sentinel itself compares it up
+/// to a NUL byte, so what only begins like it is lethal, too.
+pub(super) fn lethal_channel(args: &Args<'_>) -> Result<Option<usize>, ()> {
+    if args.len() < 2 {
+        return Ok(None);
+    }
+    let channel = args.get(1).ok_or(())?;
+    Ok(channel.starts_with(HELLO).then_some(1))
 }
 
 /// Up to 6.2 a NUL byte ends a parameter's name (`strcasecmp`): what is no plain name is lethal.

@@ -601,6 +601,14 @@ fn all_commands_are_not_the_lethal_ones() {
     denied(all, "CONFIG SET dir /tmp", lethal(2));
     denied(all, "CONFIG SET maxmemory 1 DbFileName x", lethal(4));
     denied(all, "CONFIG SET dir\0x /tmp", lethal(2));
+    denied(all, "SENTINEL MONITOR m 10.0.0.1 6379 2", lethal(0));
+    denied(all, "SENTINEL SET m notification-script /x", lethal(0));
+    denied(all, "SENTINEL CONFIG SET announce-ip 10.0.0.1", lethal(0));
+    allowed(all, "SENTINEL GET-MASTER-ADDR-BY-NAME m");
+    allowed(all, "SENTINEL CKQUORUM m");
+    denied(all, "PUBLISH __sentinel__:hello x", lethal(1));
+    denied(all, "PUBLISH __sentinel__:hello\0 x", lethal(1));
+    allowed(all, "PUBLISH __sentinel__:hell x");
     denied(all, "CONFIG SET replica-announce-ip 1", lethal(2));
     allowed(all, "CONFIG SET maxmemory 1");
     allowed(all, "MODULE LIST");
@@ -608,6 +616,11 @@ fn all_commands_are_not_the_lethal_ones() {
     allowed("+@all ~* lethal=config", "CONFIG SET dir /tmp");
     allowed("+@all ~* lethal=config|set", "CONFIG SET dir /tmp");
     denied("+@all ~* lethal=config|set", "CONFIG REWRITE", lethal(0));
+    allowed(
+        "+@all lethal=sentinel",
+        "SENTINEL MONITOR m 10.0.0.1 6379 2",
+    );
+    allowed("+@all &* lethal=publish", "PUBLISH __sentinel__:hello x");
     allowed("+@all ~* lethal=*", "SHUTDOWN NOSAVE");
     denied("-@all lethal=*", "SHUTDOWN", DenyReason::Command);
     denied("+@all ~* lethal=* lethal=none", "SHUTDOWN", lethal(0));

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::config::ListenerKind;
 use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
@@ -120,7 +121,11 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
         user,
         "session opened"
     );
-    let session = Session::new(id, login, &rules);
+    let mut session = Session::new(id, login, &rules);
+    if let Some(addresses) = &upstream.addresses {
+        let sentinel = listening.settings.kind == ListenerKind::Sentinel;
+        session.map_addresses(Arc::clone(addresses), sentinel);
+    }
     drop(rules);
     let end = hold(&service, &listening, session, id, &peer, &mut downstream).await;
     tracing::debug!(session = id, end = end.label(), "session closed");
@@ -151,11 +156,11 @@ async fn hold(
             End::WantsUpstream => {}
             end => break end,
         }
-        let opened = upstream::open(&upstream.settings).await;
+        let opened = upstream.connector.open().await;
         match opened.and_then(upstream::Dialogue::into_stream) {
             Ok(stream) => relay.attach(stream),
             Err(error) => {
-                let name = &*upstream.settings.name;
+                let name = upstream.name();
                 tracing::warn!(session = id, upstream = name, %error, "no upstream for a client");
                 break End::Upstream;
             }

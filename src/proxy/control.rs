@@ -1,7 +1,10 @@
 //! The control connection: what an upstream is, and whether it is there.
 //!
-//! Asks INFO, COMMAND and COMMAND INFO at start and after every reconnect (a restarted server is
-//! another one), then PING. Until it has answered, clients are closed after the handshake.
+//! Asks INFO (HELLO where that is refused), COMMAND and COMMAND INFO at start and after every
+//! reconnect (a restarted server is another one), then PING. Until it has answered, clients are
+//! closed after the handshake.
+
+mod introduce;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +12,12 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::command::Table;
-use crate::config;
 use crate::resp::Reply;
 use crate::session::{Facts, Swapped};
 
-use super::service::{Service, Upstream};
-use super::upstream::{Dialogue, UpstreamError, open, within};
+use super::service::Service;
+use super::upstream::{Connector, UpstreamError, within};
+use introduce::introduce;
 
 /// Between two PINGs. A dead upstream is seen by its sessions at once; this finds the one that
 /// comes back, and the one that hangs.
@@ -28,33 +31,52 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
 
+/// One that is reached over several addresses may fail in as many ways, in turn.
+const MOST_TOLD: usize = 4;
+
 /// What `check --upstream` wants to know.
 #[derive(Debug)]
 pub struct Inspection {
     /// What it said of itself.
     pub facts: Facts,
+    /// What it didn't say.
+    pub gaps: Gaps,
     /// Whether it runs commands for anybody who reaches it, without our credential.
     pub open: bool,
 }
 
+/// What an upstream keeps from us.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gaps {
+    /// Its version; and its refusal of INFO.
+    pub version: Option<String>,
+    /// Its commands.
+    pub commands: bool,
+}
+
 /// Watches one upstream until the process ends.
 pub(super) async fn watch(service: Arc<Service>, index: usize) {
-    let upstream = &service.upstreams[index];
-    let name = &*upstream.settings.name;
+    let name = service.upstreams[index].name();
     let mut wait = RETRY_FROM;
-    let mut told = false;
+    // The reasons that were told since it was there: each is news once.
+    let mut told: Vec<String> = Vec::new();
     loop {
-        match follow(&service, upstream).await {
+        match follow(&service, index).await {
             // It was there: what follows is news, and the next attempt comes soon.
             (true, error) => {
                 tracing::warn!(upstream = name, %error, "the upstream is gone");
-                (wait, told) = (RETRY_FROM, true);
+                wait = RETRY_FROM;
+                told.clear();
             }
-            (false, error) if !told => {
-                tracing::warn!(upstream = name, %error, "the upstream is not there");
-                told = true;
+            (false, error) => {
+                let reason = error.to_string();
+                if told.len() < MOST_TOLD && !told.contains(&reason) {
+                    tracing::warn!(upstream = name, %error, "the upstream is not there");
+                    told.push(reason);
+                } else {
+                    tracing::debug!(upstream = name, %error, "still no upstream");
+                }
             }
-            (false, error) => tracing::debug!(upstream = name, %error, "still no upstream"),
         }
         sleep(wait).await;
         wait = (wait * 2).min(RETRY_TO);
@@ -62,18 +84,27 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
 }
 
 /// One control connection, from connect to its end; and whether it was ever ready.
-async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError) {
+async fn follow(service: &Service, index: usize) -> (bool, UpstreamError) {
+    let upstream = &service.upstreams[index];
     let rules = service.keeper.snapshot();
-    let introduced = introduce(&upstream.settings, rules.table()).await;
-    let (mut dialogue, facts) = match introduced {
+    let introduced = introduce(&upstream.connector, rules.table()).await;
+    let (mut dialogue, facts, gaps) = match introduced {
         Ok(introduced) => introduced,
         Err(error) => return (false, error),
     };
-    let name = &*upstream.settings.name;
+    let name = upstream.name();
     if let Some(Swapped { name, runs }) = facts.swapped.first() {
         // Redis would not run what was judged. It may have been in order before a restart.
         upstream.facts.store(None);
         let text = format!("it runs '{runs}' for '{name}' (its rename-command): not served");
+        return (false, UpstreamError::Answer(text));
+    }
+    let kind = service.kind_of(index);
+    if !kind.is_mode(&facts.mode) {
+        // What stands there isn't what the rules were written for.
+        upstream.facts.store(None);
+        let (mode, kind) = (&facts.mode, kind.as_str());
+        let text = format!("its redis_mode is {mode}, and its listener's kind {kind}: not served");
         return (false, UpstreamError::Answer(text));
     }
     tracing::info!(
@@ -84,12 +115,17 @@ async fn follow(service: &Service, upstream: &Upstream) -> (bool, UpstreamError)
         commands = facts.commands.as_ref().map_or(0, std::collections::HashSet::len),
         "the upstream is ready"
     );
-    warn_of_gaps(service, name, &facts);
+    gaps.warn(name);
+    warn_of_substitutes(service, name, &facts);
     learn(service, name, &facts);
     upstream.facts.store(Some(Arc::new(facts)));
     loop {
         sleep(PING_EVERY).await;
-        if let Err(error) = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await {
+        let answer = within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"])).await;
+        if let Err(error) = answer.and_then(|answer| alive(&answer)) {
+            if matches!(error, UpstreamError::LoggedOut(_)) {
+                upstream.facts.store(None);
+            }
             return (true, error);
         }
     }
@@ -120,7 +156,7 @@ fn learn(service: &Service, upstream: &str, facts: &Facts) {
     }
 }
 
-fn warn_of_gaps(service: &Service, upstream: &str, facts: &Facts) {
+fn warn_of_substitutes(service: &Service, upstream: &str, facts: &Facts) {
     let rules = service.keeper.rules();
     for (name, run) in rules
         .names()
@@ -135,63 +171,98 @@ fn warn_of_gaps(service: &Service, upstream: &str, facts: &Facts) {
     }
 }
 
-/// Connects, logs in, and asks what the upstream is and has.
-async fn introduce(
-    settings: &config::Upstream,
-    table: &Table,
-) -> Result<(Dialogue, Facts), UpstreamError> {
-    let mut dialogue = open(settings).await?;
-    let facts = within(ANSWER_WITHIN, async {
-        // All sections in one answer: role and version come from different ones.
-        let info = dialogue.ask(&["INFO"]).await?;
-        let told = match &info {
-            Reply::Bulk(info) => Facts::read(info),
-            Reply::Error(error) if error.starts_with("NOAUTH") => {
-                return Err(UpstreamError::NoCredential);
-            }
-            Reply::Error(error) => return Err(UpstreamError::Answer(format!("{error} (INFO)"))),
-            _ => None,
-        };
-        let no_version = || UpstreamError::Answer("INFO tells no version".to_owned());
-        let mut facts = told.ok_or_else(no_version)?;
-        let listed = dialogue.ask(&["COMMAND"]).await?;
-        let names = facts.take_commands(&listed, table);
-        if !names.is_empty() {
-            let mut request = vec!["COMMAND", "INFO"];
-            request.extend(names.iter().map(String::as_str));
-            let found = dialogue.ask(&request).await?;
-            facts.take_names(&names, &found, &listed, table);
+// === impl Gaps ===
+
+impl Gaps {
+    fn warn(&self, upstream: &str) {
+        if let Some(refusal) = &self.version {
+            tracing::warn!(
+                upstream,
+                refusal,
+                "the upstream tells its version neither to INFO nor to HELLO: it is taken for the \
+                 oldest, which allows the least (scripts need lethal=config or script= rules)"
+            );
         }
-        Ok(facts)
-    })
-    .await?;
-    Ok((dialogue, facts))
+        if self.commands {
+            tracing::warn!(
+                upstream,
+                "the upstream does not tell its commands (COMMAND): nothing is learned from it, \
+                 substitutes are refused, and what its rename-command hides or swaps is not seen"
+            );
+        }
+    }
+}
+
+/// Whether an answer to PING means that the upstream serves. Any answer does, errors too: one that
+/// loads, or whose master is gone, says so to clients as well, and a policy may refuse us PING.
+fn alive(answer: &Reply) -> Result<(), UpstreamError> {
+    match answer {
+        // Our credential has ceased to be good; no client is served with it.
+        Reply::Error(error) if error.starts_with("NOAUTH") => {
+            Err(UpstreamError::LoggedOut(error.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Asks an upstream what it is, and what it has that `table` lacks.
 ///
 /// # Errors
 /// It can't be reached or refuses us.
-pub async fn ask(settings: &config::Upstream, table: &Table) -> Result<Facts, UpstreamError> {
-    Ok(introduce(settings, table).await?.1)
+pub async fn ask(connector: &Connector, table: &Table) -> Result<Facts, UpstreamError> {
+    Ok(introduce(connector, table).await?.1)
 }
 
 /// Asks an upstream what `check --upstream` reports.
 ///
 /// # Errors
 /// It can't be reached or refuses us.
-pub async fn inspect(
-    settings: &config::Upstream,
-    table: &Table,
-) -> Result<Inspection, UpstreamError> {
-    let facts = ask(settings, table).await?;
-    let mut anonymous = settings.clone();
-    anonymous.password = None;
-    anonymous.username = None;
-    let mut dialogue = open(&anonymous).await?;
-    let answer = within(ANSWER_WITHIN, dialogue.ask(&["PING"])).await?;
+pub async fn inspect(connector: &Connector, table: &Table) -> Result<Inspection, UpstreamError> {
+    let (_, facts, gaps) = introduce(connector, table).await?;
     Ok(Inspection {
         facts,
-        open: matches!(answer, Reply::Status(_)),
+        gaps,
+        open: is_open(connector).await?,
     })
+}
+
+/// Whether the upstream runs commands for anybody who reaches it: without our password, and without
+/// our certificate.
+async fn is_open(connector: &Connector) -> Result<bool, UpstreamError> {
+    let mut anonymous = connector.settings().clone();
+    anonymous.password = None;
+    anonymous.password_file = None;
+    anonymous.username = None;
+    if let Some(tls) = &mut anonymous.tls {
+        tls.identity = None;
+    }
+    let anonymous = Connector::load(anonymous).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        UpstreamError::Tls(problems.join("; "))
+    })?;
+    let asked = async {
+        let mut dialogue = anonymous.open().await?;
+        within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"])).await
+    };
+    match asked.await {
+        Ok(answer) => Ok(matches!(answer, Reply::Status(_))),
+        // It was there a moment ago: now it wants a certificate, and may say so in any way.
+        Err(_) if connector.settings().tls.is_some() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_answer_but_noauth_is_alive() {
+        for text in ["LOADING x", "MASTERDOWN x", "NOPERM x", "ERR x"] {
+            assert!(alive(&Reply::Error(text.to_owned())).is_ok(), "{text}");
+        }
+        assert!(alive(&Reply::Status("PONG".into())).is_ok());
+        let lost = Reply::Error("NOAUTH Authentication required.".to_owned());
+        assert!(matches!(alive(&lost), Err(UpstreamError::LoggedOut(_))));
+    }
 }

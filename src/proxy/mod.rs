@@ -5,7 +5,7 @@
 //! - `worker`: single-threaded runtimes; a session never leaves its own.
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
-//! - `upstream`: connecting, and the proxy's own AUTH; `control`: what an upstream is.
+//! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
 //! - `save`: run-time changes of users, written into the ACL files.
@@ -26,8 +26,8 @@ mod upstream;
 mod users;
 mod worker;
 
-pub use control::{Inspection, ask, inspect};
+pub use control::{Gaps, Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
-pub use service::{ListenerParts, Running, Service, StartError};
-pub use upstream::UpstreamError;
+pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
+pub use upstream::{Connector, UpstreamError};

@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::net::Stream;
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 
 use super::connection::Downstream;
 use super::host::SessionHost;
 use super::service::Service;
+use super::upstream::UpstreamStream;
 use deadlines::Deadlines;
 
 /// How a relay ends.
@@ -47,7 +47,7 @@ pub(super) struct Relay<'a> {
     service: Arc<Service>,
     session: Session,
     downstream: &'a mut Downstream,
-    upstream: Option<Stream>,
+    upstream: Option<UpstreamStream>,
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
@@ -105,7 +105,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Gives the session a fresh upstream connection.
-    pub(super) fn attach(&mut self, stream: Stream) {
+    pub(super) fn attach(&mut self, stream: UpstreamStream) {
         self.upstream = Some(stream);
         self.upstream_closed = false;
         self.upstream_deaf = false;
@@ -220,10 +220,11 @@ impl<'a> Relay<'a> {
 
     /// Returns whether anything came.
     fn read_requests(&mut self, cx: &mut Context<'_>, draining: bool) -> Result<bool, End> {
-        let wanted = !self.client_closed
-            && !draining
-            && self.up.waiting() < MARK
-            && self.session.takes_requests(&self.down);
+        let taken = !draining && self.session.takes_requests(&self.down);
+        // Only who reads sees a client leave, and what it waits for must not be taken by nobody: so
+        // what can't be taken yet is read all the same, a little, and what never will be, too.
+        let ahead = !draining && self.up.unscanned().len() < READ || self.session.has_ended();
+        let wanted = !self.client_closed && self.up.waiting() < MARK && (taken || ahead);
         self.unread = !wanted;
         if !wanted {
             return Ok(false);
@@ -234,7 +235,12 @@ impl<'a> Relay<'a> {
                 self.client_closed = true;
                 Ok(true)
             }
-            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Ok(_)) => {
+                if self.session.has_ended() {
+                    self.up.discard_input();
+                }
+                Ok(true)
+            }
             // A reset, or TLS cut without close_notify: what came in part is never run.
             Poll::Ready(Err(_)) => Err(End::Client),
         }
@@ -256,6 +262,8 @@ impl<'a> Relay<'a> {
                 Poll::Ready(_) => self.upstream_deaf = true,
             }
         }
+        // What a full socket has left behind in TLS; of no use to a plain one, and free there.
+        let _ = Pin::new(&mut *upstream).poll_flush(cx);
         moved
     }
 

@@ -9,10 +9,11 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config;
+use crate::config::{self, ListenerKind, UpstreamAddress};
 use crate::identity;
 use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
 use crate::policy::AclLog;
+use crate::rewrite::Addresses;
 use crate::session::{Facts, Rules, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
@@ -22,6 +23,7 @@ use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
 use super::reload::PolicyFiles;
+use super::upstream::Connector;
 use super::worker::Workers;
 
 /// The proxy, ready to run.
@@ -55,6 +57,27 @@ pub struct ListenerParts {
     pub max_connections: usize,
 }
 
+/// Everything that a service is made of.
+#[derive(Debug)]
+pub struct ServiceParts {
+    /// What requests are judged by.
+    pub rules: Rules,
+    /// Where that came from.
+    pub files: Box<dyn PolicyFiles>,
+    /// Who is who.
+    pub identities: Vec<identity::Rule>,
+    /// As configured, with their TLS loaded.
+    pub listeners: Vec<ListenerParts>,
+    /// The same.
+    pub upstreams: Vec<Connector>,
+    /// Where replies say that a Redis is, and where the proxy before it is.
+    pub addresses: Vec<(config::Address, config::Address)>,
+    /// Where refusals are written.
+    pub audit: Audit,
+    /// A client that takes nothing for so long is cut.
+    pub write_timeout: Duration,
+}
+
 /// A listener at work.
 #[derive(Debug)]
 pub(super) struct Listening {
@@ -68,9 +91,11 @@ pub(super) struct Listening {
 /// An upstream, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) settings: config::Upstream,
+    pub(super) connector: Connector,
     /// `None` until it has answered for the first time.
     pub(super) facts: ArcSwapOption<Facts>,
+    /// What its replies are mapped by; `None`: nothing is.
+    pub(super) addresses: Option<Arc<Addresses>>,
 }
 
 /// The count of sessions, and the word to end them.
@@ -120,19 +145,36 @@ pub enum StartError {
 /// How often a drain looks whether all sessions are gone.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
+/// The address map as seen from one upstream.
+fn map_addresses(
+    pairs: &[(config::Address, config::Address)],
+    upstream: &config::Upstream,
+) -> Option<Arc<Addresses>> {
+    let own_host = match &upstream.address {
+        UpstreamAddress::Tcp { host, .. } => host,
+        UpstreamAddress::Unix(_) => "",
+    };
+    let pairs = pairs
+        .iter()
+        .map(|(from, to)| ((&*from.host, from.port), (&*to.host, to.port)));
+    (pairs.len() > 0).then(|| Arc::new(Addresses::new(pairs, own_host)))
+}
+
 // === impl Service ===
 
 impl Service {
-    /// Puts the parts together. Nothing is opened yet. `files` are what `rules` came from.
-    pub fn new(
-        rules: Rules,
-        files: Box<dyn PolicyFiles>,
-        identities: Vec<identity::Rule>,
-        listeners: Vec<ListenerParts>,
-        upstreams: Vec<config::Upstream>,
-        audit: Audit,
-        write_timeout: Duration,
-    ) -> Arc<Self> {
+    /// Puts the parts together. Nothing is opened yet.
+    pub fn new(parts: ServiceParts) -> Arc<Self> {
+        let ServiceParts {
+            rules,
+            files,
+            identities,
+            listeners,
+            upstreams,
+            addresses,
+            audit,
+            write_timeout,
+        } = parts;
         let listeners = listeners
             .into_iter()
             .map(
@@ -153,8 +195,9 @@ impl Service {
             .collect();
         let upstreams = upstreams
             .into_iter()
-            .map(|settings| Upstream {
-                settings,
+            .map(|connector| Upstream {
+                addresses: map_addresses(&addresses, connector.settings()),
+                connector,
                 facts: ArcSwapOption::empty(),
             })
             .collect();
@@ -227,6 +270,13 @@ impl Service {
         })
     }
 
+    /// What the listeners of an upstream stand before. One without listeners serves nobody.
+    pub(super) fn kind_of(&self, upstream: usize) -> ListenerKind {
+        let of = |listening: &&Arc<Listening>| listening.settings.upstream == upstream;
+        let first = self.listeners.iter().find(of);
+        first.map_or(ListenerKind::default(), |listening| listening.settings.kind)
+    }
+
     /// A new session's number and its place in the count and under the bell.
     pub(super) fn open_session(self: &Arc<Self>) -> (u64, SessionGuard) {
         self.sessions.open.fetch_add(1, Ordering::Relaxed);
@@ -250,6 +300,15 @@ impl Service {
             // The sender lives as long as the service, and sessions hold that.
             let _ = drain.wait_for(|draining| *draining).await;
         }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// The name of its table in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.connector.settings().name
     }
 }
 

@@ -1,31 +1,57 @@
 //! Connections to an upstream, with the proxy's own AUTH sent and answered.
 
+mod credential;
+mod stream;
+
 use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
 use crate::resp::{Reply, encode_request, take_reply};
+use crate::tls::{TlsProblem, UpstreamTls, upstream_failure};
+
+use credential::Credential;
+
+pub(super) use stream::UpstreamStream;
+
+/// Opens connections to one upstream: where it is, what it must prove, and who we are to it.
+#[derive(Debug)]
+pub struct Connector {
+    settings: config::Upstream,
+    /// `None`: plaintext.
+    tls: Option<UpstreamTls>,
+    credential: Credential,
+}
 
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// It can't be reached, or hung up.
+    /// It can't be reached, or the connection broke.
     #[error("can't reach the upstream: {0}")]
-    Io(#[from] io::Error),
-    /// It didn't answer within `connect_timeout`.
-    #[error("the upstream did not answer in time")]
-    Timeout,
+    Io(io::Error),
+    /// It hung up.
+    #[error("the upstream closed the connection")]
+    Closed,
+    /// One of us two doesn't accept the other.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// It didn't answer within `connect_timeout`; and what was waited for.
+    #[error("the upstream did not answer in time ({0})")]
+    Timeout(&'static str),
     /// It refuses our own AUTH.
     #[error("the upstream refuses our AUTH: {0}")]
     Credential(String),
     /// It wants a password, and there is none for it.
     #[error("the upstream asks for a password: set its password_file")]
     NoCredential,
+    /// It no longer takes us for who we logged in as.
+    #[error("the upstream has forgotten our login: {0}")]
+    LoggedOut(String),
     /// It says something that no Redis says here.
     #[error("unexpected answer of the upstream: {0}")]
     Answer(String),
@@ -34,7 +60,7 @@ pub enum UpstreamError {
 /// A connection on which one request is asked at a time: for AUTH, and for the control connection.
 #[derive(Debug)]
 pub(super) struct Dialogue {
-    stream: Stream,
+    stream: UpstreamStream,
     buffer: BytesMut,
 }
 
@@ -42,31 +68,15 @@ pub(super) struct Dialogue {
 /// grows, and 16 MB is beyond all of them.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Connects and logs in, within `connect_timeout`.
-pub(super) async fn open(settings: &config::Upstream) -> Result<Dialogue, UpstreamError> {
-    within(settings.connect_timeout, async {
-        let stream = match &settings.address {
-            UpstreamAddress::Tcp { host, port } => net::connect(host, *port).await?,
-            UpstreamAddress::Unix(path) => Stream::unix(path).await?,
-        };
-        let mut dialogue = Dialogue {
-            stream,
-            buffer: BytesMut::new(),
-        };
-        dialogue.log_in(settings).await?;
-        Ok(dialogue)
-    })
-    .await
-}
-
-/// `timeout` with our error.
+/// `timeout` with our error; `what` is waited for.
 pub(super) async fn within<T>(
     limit: Duration,
+    what: &'static str,
     future: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
     timeout(limit, future)
         .await
-        .map_err(|_| UpstreamError::Timeout)?
+        .map_err(|_| UpstreamError::Timeout(what))?
 }
 
 /// An error that answers AUTH, fit for the log: a server that has no AUTH (renamed there) repeats
@@ -80,24 +90,125 @@ fn shown_error(error: &str, password: &str) -> String {
     }
 }
 
+// === impl UpstreamError ===
+
+impl UpstreamError {
+    /// Whether it was there and ended the connection.
+    pub(super) fn is_hangup(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<io::Error> for UpstreamError {
+    fn from(error: io::Error) -> Self {
+        match upstream_failure(&error) {
+            Some(text) => Self::Tls(text),
+            // Also an end of TLS without close_notify, of which rustls has much more to say.
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            None => Self::Io(error),
+        }
+    }
+}
+
+// === impl Connector ===
+
+impl Connector {
+    /// Loads what `[upstream.NAME.tls]` names.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load(settings: config::Upstream) -> Result<Self, Vec<TlsProblem>> {
+        let tls = settings.tls.as_ref().map(UpstreamTls::load).transpose()?;
+        let credential = Credential::new(settings.password.clone(), settings.password_file.clone());
+        Ok(Self {
+            settings,
+            tls,
+            credential,
+        })
+    }
+
+    /// What the file says of it.
+    pub fn settings(&self) -> &config::Upstream {
+        &self.settings
+    }
+
+    /// What the operator should know of the TLS files though it stops nothing.
+    pub fn warnings(&self) -> &[String] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
+    }
+
+    /// Connects, shakes hands and logs in, within `connect_timeout`.
+    pub(super) async fn open(&self) -> Result<Dialogue, UpstreamError> {
+        let start = Instant::now();
+        let left = || {
+            self.settings
+                .connect_timeout
+                .saturating_sub(start.elapsed())
+        };
+        let stream = within(left(), "connect", self.connect()).await?;
+        let stream = match &self.tls {
+            None => UpstreamStream::Plain(stream),
+            Some(tls) => {
+                // Boxed: it is large, and lives but a moment.
+                let shaking = Box::pin(async {
+                    tls.connect(stream)
+                        .await
+                        .map_err(|error| match error.into() {
+                            UpstreamError::Closed => UpstreamError::Tls(
+                                "the upstream hung up during the handshake".into(),
+                            ),
+                            error => error,
+                        })
+                });
+                // A Redis without TLS takes a ClientHello for half a line, and waits for more.
+                let what = "TLS handshake: is this a plaintext port?";
+                UpstreamStream::Tls(Box::new(within(left(), what, shaking).await?))
+            }
+        };
+        let mut dialogue = Dialogue {
+            stream,
+            buffer: BytesMut::new(),
+        };
+        within(left(), "AUTH", self.log_in(&mut dialogue)).await?;
+        Ok(dialogue)
+    }
+
+    async fn connect(&self) -> Result<Stream, UpstreamError> {
+        Ok(match &self.settings.address {
+            UpstreamAddress::Tcp { host, port } => net::connect(host, *port).await?,
+            UpstreamAddress::Unix(path) => Stream::unix(path).await?,
+        })
+    }
+
+    async fn log_in(&self, dialogue: &mut Dialogue) -> Result<(), UpstreamError> {
+        let Some(password) = self.credential.current(&self.settings.name).await else {
+            return Ok(());
+        };
+        dialogue
+            .log_in(self.settings.username.as_deref(), password.expose())
+            .await
+    }
+}
+
 // === impl Dialogue ===
 
 impl Dialogue {
-    async fn log_in(&mut self, settings: &config::Upstream) -> Result<(), UpstreamError> {
-        let Some(password) = &settings.password else {
-            return Ok(());
-        };
-        let answer = match &settings.username {
-            Some(user) => self.ask(&["AUTH", user, password.expose()]).await?,
+    async fn log_in(&mut self, user: Option<&str>, password: &str) -> Result<(), UpstreamError> {
+        let answer = match user {
+            Some(user) => self.ask(&["AUTH", user, password]).await?,
             // Before 6.0 there is only this form.
-            None => self.ask(&["AUTH", password.expose()]).await?,
+            None => self.ask(&["AUTH", password]).await?,
         };
         match answer {
             Reply::Status(status) if &status[..] == b"OK" => Ok(()),
-            Reply::Error(error) => Err(UpstreamError::Credential(shown_error(
-                &error,
-                password.expose(),
-            ))),
+            Reply::Error(error) => Err(UpstreamError::Credential(shown_error(&error, password))),
             // Not shown: what answers so may be anything, and may repeat what it was sent.
             _ => Err(UpstreamError::Answer("no status to AUTH".to_owned())),
         }
@@ -107,7 +218,9 @@ impl Dialogue {
     pub(super) async fn ask(&mut self, words: &[&str]) -> Result<Reply, UpstreamError> {
         let mut request = BytesMut::new();
         encode_request(words.iter().map(|word| word.as_bytes()), &mut request);
-        self.stream.write_all(&request).await?;
+        if let Err(error) = self.send(&request).await {
+            return Err(self.last_words(error).await);
+        }
         loop {
             let taken = take_reply(&mut self.buffer)
                 .map_err(|error| UpstreamError::Answer(error.to_string()))?;
@@ -118,13 +231,33 @@ impl Dialogue {
                 return Err(UpstreamError::Answer("it is too long".to_owned()));
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                return Err(UpstreamError::Closed);
             }
         }
     }
 
+    async fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request).await?;
+        self.stream.flush().await
+    }
+
+    /// Why nothing could be written. A server of TLS 1.3 that refuses our certificate says so in an
+    /// alert and closes; the write may meet the closed socket before we have read the alert.
+    async fn last_words(&mut self, unsent: io::Error) -> UpstreamError {
+        let mut rest = [0; 64];
+        match self
+            .stream
+            .read(&mut rest)
+            .await
+            .map_err(UpstreamError::from)
+        {
+            Err(said @ UpstreamError::Tls(_)) => said,
+            _ => unsent.into(),
+        }
+    }
+
     /// The socket, for a session to use.
-    pub(super) fn into_stream(self) -> Result<Stream, UpstreamError> {
+    pub(super) fn into_stream(self) -> Result<UpstreamStream, UpstreamError> {
         if self.buffer.is_empty() {
             Ok(self.stream)
         } else {

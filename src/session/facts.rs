@@ -153,6 +153,10 @@ impl Facts {
 
     /// Whether every server of this version has the command, unless somebody took it away.
     fn should_have(&self, name: &str, table: &Table) -> bool {
+        // A Sentinel has little else, and nobody else has this.
+        if (name == "sentinel") != (self.mode == "sentinel") {
+            return false;
+        }
         // Before 7.0 QUIT is no command there, and works all the same. We answer it ourselves.
         let since = match table.find(name.as_bytes()) {
             Some(id) if name != "quit" => table.command(id).since,

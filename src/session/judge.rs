@@ -1,6 +1,6 @@
 //! The verdict on one request: its name, the login, the policy, what the upstream can do.
 
-use crate::command::Resolved;
+use crate::command::{CommandId, Resolved};
 use crate::policy::{Decision, DenyReason, Permit, User, Whereabouts, decide};
 use crate::resp::Args;
 use crate::rewrite::Entry;
@@ -62,7 +62,7 @@ pub(super) fn judge<'r>(
     let verdict = match entry {
         Some(entry) => judge_known(entry, login, args, standing, rules, facts),
         None if args.present() == 0 => judge_nameless(login),
-        None => Verdict::Refuse(unknown(login, args, rules)),
+        None => Verdict::Refuse(unknown(args, rules)),
     };
     // To a replica nothing can be said, and it has nothing to ask.
     let verdict = match verdict {
@@ -91,7 +91,7 @@ fn judge_known<'r>(
         _ => {}
     }
     let Some(user) = login.user() else {
-        return Verdict::Refuse(Refusal::NotAuthenticated);
+        return Verdict::Refuse(judge_nobody(entry, args, rules, facts));
     };
     let Some(judged) = entry.judged(args) else {
         return Verdict::Refuse(Refusal::SubstituteForm);
@@ -111,11 +111,12 @@ fn judge_known<'r>(
         // Inside MULTI nothing settles where it will run.
         Decision::Deny(denial) | Decision::Unsettled(denial) => {
             // Redis counts the arguments before it asks its ACL.
+            let lacking = lacks(entry, id, rules, facts);
             let reason = match rules.table().command(id).arity_fits(judged.len()) {
                 true => denial.reason,
                 false => DenyReason::Arity,
             };
-            return Verdict::Refuse(Refusal::Policy(reason));
+            return Verdict::Refuse(lacking.unwrap_or(Refusal::Policy(reason)));
         }
         Decision::Wait if args.is_whole() => {
             let reason = DenyReason::Unparsable { index: 0 };
@@ -196,9 +197,49 @@ fn judge_nameless<'r>(login: &Login) -> Verdict<'r> {
     Verdict::Refuse(Refusal::UnknownCommand)
 }
 
+/// What somebody reads who has not logged in: Redis looks for the command and counts its arguments
+/// first.
+#[cold]
+fn judge_nobody(entry: &Entry, args: &Args<'_>, rules: &Rules, facts: &Facts) -> Refusal {
+    let judged = entry.judged(args);
+    match judged.map(|judged| (entry.resolve(&judged, rules.table()), judged)) {
+        Some((Resolved::Command(id), judged)) => {
+            let fits = rules.table().command(id).arity_fits(judged.len());
+            let arity = Refusal::Policy(DenyReason::Arity);
+            lacks(entry, id, rules, facts).unwrap_or(match fits {
+                true => Refusal::NotAuthenticated,
+                false => arity,
+            })
+        }
+        Some((Resolved::UnknownSubcommand(_), _)) if facts.version >= SUBCOMMANDS_ARE_COMMANDS => {
+            Refusal::UnknownSubcommand
+        }
+        _ => Refusal::NotAuthenticated,
+    }
+}
+
+/// What the upstream itself says of a command that it doesn't have, before it asks for more.
+#[cold]
+fn lacks(entry: &Entry, id: CommandId, rules: &Rules, facts: &Facts) -> Option<Refusal> {
+    let run = rules.table().command(entry.run());
+    let command = rules.table().command(id);
+    // ACL is our own, whatever the upstream has.
+    if &*run.name == "acl" || entry.replacement().is_some() {
+        return None;
+    }
+    if facts.commands.is_some() && !facts.knows(&run.name) {
+        return Some(Refusal::UnknownCommand);
+    }
+    let old = facts.is_older_than(command.since) && facts.version >= SUBCOMMANDS_ARE_COMMANDS;
+    (command.parent.is_some() && old).then_some(Refusal::UnknownSubcommand)
+}
+
+/// Before, a container looks at its arguments itself, when it is run.
+const SUBCOMMANDS_ARE_COMMANDS: Version = Version::new(7, 0, 0);
+
 /// A name that nobody knows, or that is hidden.
 #[cold]
-fn unknown(login: &Login, args: &Args<'_>, rules: &Rules) -> Refusal {
+fn unknown(args: &Args<'_>, rules: &Rules) -> Refusal {
     // What a browser sends when a page makes it talk to us. Redis has this guard since 3.2.7.
     let http = [&b"post"[..], b"host:"];
     if http
@@ -206,8 +247,6 @@ fn unknown(login: &Login, args: &Args<'_>, rules: &Rules) -> Refusal {
         .any(|verb| args.name().eq_ignore_ascii_case(verb))
     {
         Refusal::Http
-    } else if login.user().is_none() {
-        Refusal::NotAuthenticated
     } else if rules.names().is_hidden(args.name()) {
         Refusal::HiddenCommand
     } else {

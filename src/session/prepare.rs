@@ -77,13 +77,14 @@ pub(super) fn prepare<'r>(
             Multi::Pending => return Action::Hold,
             Multi::Open => {
                 refuse(scratch, login, standing, refusal, entry, args, taking);
-                let text = scratch.split();
-                let why = text.strip_prefix(b"-").unwrap_or(&text);
-                scratch.extend_from_slice(b"-EXECABORT Transaction discarded because of: ");
-                scratch.extend_from_slice(why.strip_prefix(b"ERR ").unwrap_or(why));
+                say_abort(scratch);
                 return Action::Abort;
             }
-            Multi::Closed => {}
+            Multi::Closed => {
+                refuse(scratch, login, standing, refusal, entry, args, taking);
+                say_abort(scratch);
+                return Action::Refuse(refusal);
+            }
         }
     }
     refuse(scratch, login, standing, refusal, entry, args, taking);
@@ -93,6 +94,14 @@ pub(super) fn prepare<'r>(
 /// From here on an EXEC that is refused ends its transaction. Before, it is an error like any other
 /// inside one.
 const EXEC_ABORTS: Version = Version::new(6, 0, 0);
+
+/// Turns the text of a refusal into EXEC's own.
+fn say_abort(scratch: &mut BytesMut) {
+    let text = scratch.split();
+    let why = text.strip_prefix(b"-").unwrap_or(&text);
+    scratch.extend_from_slice(b"-EXECABORT Transaction discarded because of: ");
+    scratch.extend_from_slice(why.strip_prefix(b"ERR ").unwrap_or(why));
+}
 
 /// Tells the host, and puts the reply into `scratch`.
 pub(super) fn refuse(

@@ -1,22 +1,37 @@
-//! The client side of TLS, for the demo and the tests.
+//! The client side of TLS: towards an upstream, and for the demo and the tests.
 //!
 //! Verifies the server always; there is no switch to turn that off.
 
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::files::{self, Source, TlsProblem};
-use super::provider;
+use super::files::{self, KeyPair, Source, TlsProblem};
+use super::roots::Roots;
+use super::{ClientStream, provider};
+use crate::config;
 
 /// A TLS client: what it trusts, and the certificate that it shows.
+#[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+}
+
+/// The TLS of one upstream: the client, the name that the server must prove, and what is odd about
+/// the files.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    client: ClientTls,
+    name: ServerName<'static>,
+    warnings: Vec<String>,
 }
 
 /// A host that is neither a DNS name nor an IP address.
@@ -29,23 +44,24 @@ pub struct InvalidServerName(String);
 impl ClientTls {
     /// Trusts the authorities in `ca`, and shows the certificate and key of `identity` if asked.
     pub fn load(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Self, Vec<TlsProblem>> {
+        Self::build(Some(ca), identity, SystemTime::now(), &mut Vec::new())
+    }
+
+    fn build(
+        ca: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+        now: SystemTime,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Vec<TlsProblem>> {
         let provider = provider();
-        let roots = load_roots(Source {
-            key: "ca",
-            path: ca,
-        });
+        let roots = match ca {
+            Some(path) => {
+                Roots::load("ca", path, &provider, now, warnings).map(|roots| roots.store())
+            }
+            None => system_roots(),
+        };
         let pair = identity
-            .map(|(cert, key)| {
-                let cert = Source {
-                    key: "cert",
-                    path: cert,
-                };
-                let key = Source {
-                    key: "key",
-                    path: key,
-                };
-                files::key_pair(cert, key, &provider, SystemTime::now())
-            })
+            .map(|(cert, key)| key_pair(cert, key, &provider, now))
             .transpose();
         let (roots, pair) = match (roots, pair) {
             (Ok(roots), Ok(pair)) => (roots, pair),
@@ -59,18 +75,16 @@ impl ClientTls {
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| {
-                vec![
-                    Source {
-                        key: "ca",
-                        path: ca,
-                    }
-                    .problem(format!("cannot be used: {error}")),
-                ]
-            })?
+            .map_err(|error| vec![ca_problem(ca, format!("cannot be used: {error}"))])?
             .with_root_certificates(roots);
+        // What rustls does by default is what is wanted: sessions are resumed, from a store that
+        // this configuration shares with no other; no early data, which could be replayed; no ALPN,
+        // which no Redis knows.
         let config = match pair {
-            Some(pair) => builder.with_client_cert_resolver(pair.resolver()),
+            Some(pair) => {
+                warnings.extend_from_slice(&pair.warnings);
+                builder.with_client_cert_resolver(pair.resolver())
+            }
             None => builder.with_no_client_auth(),
         };
         Ok(Self {
@@ -100,16 +114,101 @@ impl fmt::Debug for ClientTls {
     }
 }
 
-fn load_roots(source: Source<'_>) -> Result<RootCertStore, Vec<TlsProblem>> {
-    let mut store = RootCertStore::empty();
-    let problems: Vec<_> = files::certificates(source)?
-        .into_iter()
-        .filter_map(|der| store.add(der).err())
-        .map(|error| source.problem(format!("cannot be a root: {error}")))
-        .collect();
-    if problems.is_empty() {
-        Ok(store)
-    } else {
-        Err(problems)
+// === impl UpstreamTls ===
+
+impl UpstreamTls {
+    /// Reads the files of `settings` and checks all that can be known without the server. Every
+    /// problem of every file is reported.
+    pub fn load(settings: &config::UpstreamTls) -> Result<Self, Vec<TlsProblem>> {
+        Self::load_at(settings, SystemTime::now())
+    }
+
+    pub(super) fn load_at(
+        settings: &config::UpstreamTls,
+        now: SystemTime,
+    ) -> Result<Self, Vec<TlsProblem>> {
+        let identity = settings.identity.as_ref();
+        let identity = identity.map(|(cert, key)| (&**cert, &**key));
+        let mut warnings = Vec::new();
+        let client = ClientTls::build(settings.ca.as_deref(), identity, now, &mut warnings);
+        let name = ClientTls::server_name(&settings.server_name).map_err(|_| {
+            vec![TlsProblem {
+                key: "server_name",
+                path: PathBuf::from(&settings.server_name),
+                reason: "is neither a DNS name nor an IP address".to_owned(),
+            }]
+        });
+        match (client, name) {
+            (Ok(client), Ok(name)) => Ok(Self {
+                client,
+                name,
+                warnings,
+            }),
+            (client, name) => Err([client.err(), name.err()]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect()),
+        }
+    }
+
+    /// What the operator should know though it stops nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The handshake. The stream that comes of it has proved the name.
+    ///
+    /// # Errors
+    /// Those of the socket, and of TLS: see [`super::upstream_failure`]. A server of TLS 1.3 that
+    /// refuses our certificate says so later, to the first read.
+    pub async fn connect<S>(&self, stream: S) -> io::Result<ClientStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = self.client.connector();
+        connector.connect(self.name.clone(), stream).await
     }
 }
+
+fn key_pair(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+    now: SystemTime,
+) -> Result<KeyPair, Vec<TlsProblem>> {
+    let cert = Source {
+        key: "cert",
+        path: cert,
+    };
+    let key = Source {
+        key: "key",
+        path: key,
+    };
+    files::key_pair(cert, key, provider, now)
+}
+
+/// The authorities that this machine trusts; SSL_CERT_FILE and SSL_CERT_DIR move the place, as for
+/// OpenSSL.
+fn system_roots() -> Result<Arc<RootCertStore>, Vec<TlsProblem>> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    // Trust stores hold some that webpki doesn't take; they vouch for nothing here, then.
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    if added > 0 {
+        return Ok(Arc::new(store));
+    }
+    let mut reason = "the system's trust store has no usable certificate; name a file".to_owned();
+    if let Some(error) = found.errors.first() {
+        reason.push_str(&format!(" ({error})"));
+    }
+    Err(vec![ca_problem(None, reason)])
+}
+
+fn ca_problem(ca: Option<&Path>, reason: String) -> TlsProblem {
+    let path = ca.unwrap_or(Path::new(""));
+    Source { key: "ca", path }.problem(reason)
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,8 @@ const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{key} = {:?}: {reason}", path.display())]
 pub struct TlsProblem {
-    /// The configuration key that names the file: `cert`, `key`, `client_ca` or `ca`.
+    /// The configuration key that names the file: `cert`, `key`, `client_ca` or `ca`; or
+    /// `server_name`, which is no file.
     pub key: &'static str,
     /// The file.
     pub path: PathBuf,

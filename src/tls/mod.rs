@@ -7,6 +7,7 @@
 mod client;
 mod facts;
 mod failure;
+mod far_failure;
 mod files;
 mod roots;
 mod server;
@@ -16,8 +17,9 @@ pub mod authority;
 #[cfg(test)]
 mod fixtures;
 
-pub use self::client::{ClientTls, InvalidServerName};
+pub use self::client::{ClientTls, InvalidServerName, UpstreamTls};
 pub use self::failure::{HandshakeFailure, HandshakeFailureKind, handshake_failure};
+pub use self::far_failure::upstream_failure;
 pub use self::files::TlsProblem;
 pub use self::roots::CertificateRefusal;
 pub use self::server::ServerTls;
@@ -28,6 +30,9 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 /// The server's side of an established TLS connection.
 pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// The client's side of an established TLS connection.
+pub type ClientStream<S> = tokio_rustls::client::TlsStream<S>;
 
 /// The cryptography of every connection.
 ///

@@ -34,9 +34,14 @@ fn shipped_configuration_is_in_order() {
         }
     }
     let certs = dir.path().join("certs-dev");
-    respgate(&["certs", "--out", certs.to_str().unwrap()]).expect_code(0);
-    let config = config.join("respgate.toml");
-    respgate(&["check", "--config", config.to_str().unwrap()]).expect_code(0);
+    let out = certs.to_str().unwrap();
+    respgate(&["certs", "--out", out, "--client", "egress"]).expect_code(0);
+    for name in ["respgate.toml", "egress.toml", "gateway.toml"] {
+        let config = config.join(name);
+        let outcome = respgate(&["check", "--config", config.to_str().unwrap()]);
+        let outcome = outcome.expect_code(0);
+        assert!(!outcome.stderr.contains("warning"), "{name}: {outcome:#?}");
+    }
 }
 
 #[test]

@@ -1,15 +1,11 @@
 //! What is refused, in which words, and at which place among the replies.
 
 use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
-use crate::support::{Proxy, RedisServer, Reply, Version, command};
+use crate::support::{Proxy, RedisServer, Reply, Version, command, pipeline};
 
 const NO_FLUSHALL: &str = "NOPERM User cart has no permissions to run the 'flushall' command";
 const NO_KEY: &str = "NOPERM No permissions to access a key";
 const EXECABORT: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
-
-fn pipeline(commands: &[&[&str]]) -> Vec<u8> {
-    commands.iter().flat_map(|args| command(args)).collect()
-}
 
 #[test]
 fn denied_command_keeps_its_place_in_the_pipeline() {
@@ -236,92 +232,18 @@ fn refused_subcommand_is_named_with_its_container() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so_and_the_session_lives() {
+fn the_script_debugger_is_not_supported_and_the_session_lives() {
     for version in LEGACY_AND_CURRENT {
         let server = RedisServer::start(version, &[]);
         let proxy = Proxy::start(&server);
         let mut client = proxy.client("admin");
-        for args in [
-            &["SUBSCRIBE", "news"][..],
-            &["PSUBSCRIBE", "news.*"],
-            &["UNSUBSCRIBE"],
-            &["PUNSUBSCRIBE"],
-            &["MONITOR"],
-            &["SYNC"],
-            &["PSYNC", "?", "-1"],
-            &["REPLCONF", "listening-port", "1"],
-            &["CLIENT", "REPLY", "OFF"],
-            &["CLIENT", "REPLY", "SKIP"],
-            &["SCRIPT", "DEBUG", "YES"],
-        ] {
-            let reply = client.call(args);
-            assert!(
-                reply.error().starts_with("ERR respgate: not supported yet"),
-                "{args:?}: {reply:?}"
-            );
-            assert_eq!(
-                client.call(&["PING"]),
-                Reply::Simple("PONG".into()),
-                "after {args:?}"
-            );
-        }
-    }
-    let server = RedisServer::start(Version::V7_0_15, &[]);
-    let proxy = Proxy::start(&server);
-    let mut client = proxy.client("admin");
-    for args in [
-        &["CLIENT", "TRACKING", "ON"][..],
-        &["HELLO", "3"],
-        &["SSUBSCRIBE", "news"],
-    ] {
+        let reply = client.call(&["SCRIPT", "DEBUG", "YES"]);
         assert!(
-            client
-                .call(args)
-                .error()
-                .starts_with("ERR respgate: not supported yet"),
-            "{args:?}"
+            reply.error().starts_with("ERR respgate: not supported yet"),
+            "{reply:?}"
         );
+        assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
     }
-}
-
-#[test]
-fn what_is_not_built_yet_poisons_a_transaction() {
-    let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::start(&server);
-    let mut client = proxy.client("admin");
-    client.send(pipeline(&[
-        &["MULTI"],
-        &["SUBSCRIBE", "a", "b"],
-        &["SET", "k", "v"],
-        &["EXEC"],
-        &["GET", "k"],
-    ]));
-    client.expect("+OK\r\n");
-    assert!(
-        client
-            .read_reply()
-            .error()
-            .starts_with("ERR respgate: not supported yet")
-    );
-    client.expect(format!("+QUEUED\r\n{EXECABORT}$-1\r\n"));
-}
-
-#[test]
-fn refused_reply_off_swallows_no_reply() {
-    let server = RedisServer::start(Version::V7_0_15, &[]);
-    let proxy = Proxy::start(&server);
-    let mut client = proxy.client("cart");
-    client.send(pipeline(&[
-        &["CLIENT", "REPLY", "OFF"],
-        &["PING"],
-        &["FLUSHALL"],
-        &["CLIENT", "REPLY", "SKIP"],
-        &["PING"],
-    ]));
-    assert!(client.read_reply().is_error());
-    client.expect(format!("+PONG\r\n-{NO_FLUSHALL}\r\n"));
-    assert!(client.read_reply().is_error());
-    client.expect("+PONG\r\n");
 }
 
 #[test]

@@ -121,11 +121,6 @@ fn values_are_as_strict_as_in_the_file() {
         "127.0.0.1:9180",
         "RESPGATE__ADMIN__BIND: not built yet: metrics, health and status over HTTP",
     );
-    bad(
-        "RESPGATE__UPSTREAM__MAIN__TLS__CA",
-        "ca.pem",
-        "RESPGATE__UPSTREAM__MAIN__TLS__CA: not built yet: TLS to the upstream",
-    );
 }
 
 #[test]
@@ -136,6 +131,8 @@ fn who_may_do_what_stays_in_the_file() {
         ("RESPGATE__IDENTITY__0__USER", "identity"),
         ("RESPGATE__POLICY__MODE", "policy"),
         ("RESPGATE__REWRITE__RENAME", "rewrite"),
+        ("RESPGATE__REWRITE__ADDRESSES", "rewrite"),
+        ("RESPGATE__LISTENER__KIND", "listener"),
     ] {
         let problem =
             format!("{name}: [{section}] cannot be set from the environment, only in the file");

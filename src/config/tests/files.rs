@@ -90,7 +90,8 @@ fn the_deploy_examples_load() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["container.toml", "platform.toml", "sidecar.toml"]);
+    let expected = ["cluster", "container", "platform", "sentinel", "sidecar"];
+    assert_eq!(names, expected.map(|name| format!("{name}.toml")));
     for name in names {
         let config = load_copy(&format!("deploy/{name}"));
         assert!(!config.identities.is_empty());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{IDENTITY, LISTENER, POLICY, TLS, UPSTREAM, bad, directory, good, load_in, warns};
 use super::{with_listener, with_upstream};
-use crate::config::{Bind, ClientAuth, TlsVersion};
+use crate::config::{Bind, ClientAuth, ListenerKind, TlsVersion};
 
 /// A plaintext listener needs a rule that doesn't ask for certificates.
 fn plaintext(listener: &str) -> String {
@@ -334,5 +334,30 @@ fn a_client_ca_that_nobody_asks_about_is_a_warning() {
     warns(
         &plaintext(&listener),
         "ca.pem\": is not used: client_auth = \"none\" asks for no certificate",
+    );
+}
+
+#[test]
+fn an_upstream_is_a_redis_or_a_sentinel_for_all_its_listeners() {
+    assert_eq!(
+        good(&listener("")).config.listeners[0].kind,
+        ListenerKind::Redis
+    );
+    for (word, kind) in [
+        ("redis", ListenerKind::Redis),
+        ("sentinel", ListenerKind::Sentinel),
+    ] {
+        let config = good(&listener(&format!("kind = \"{word}\""))).config;
+        assert_eq!(config.listeners[0].kind, kind);
+    }
+    bad(
+        &listener("kind = \"cluster\""),
+        "listener.main.kind = \"cluster\": must be one of \"redis\", \"sentinel\"",
+    );
+    let second = "[[listener]]\nname = \"b\"\nbind = [\"127.0.0.1:6381\"]\n";
+    let two = [LISTENER, "kind = \"sentinel\"\n", TLS, second, TLS].concat();
+    bad(
+        &with_listener(&two),
+        "listener.b.kind = \"redis\": another listener of the same upstream says \"sentinel\"",
     );
 }

@@ -91,6 +91,92 @@ fn policy_is_checked() {
 }
 
 #[test]
+fn addresses_are_read_as_what_they_are() {
+    let config = good(&with(
+        r#"
+[rewrite.addresses]
+"10.0.0.5:6379" = "redis-a.example.com:6380"
+"[fd00:0::5]:6379" = "[FD00::a]:6380"
+"[::ffff:10.0.0.6]:6379" = "10.1.0.6:6380"
+"Redis-C.internal:6379" = "10.0.0.5:6379"
+"#,
+    ))
+    .config;
+    let pairs: Vec<String> = config
+        .addresses
+        .iter()
+        .map(|(from, to)| format!("{from} {to}"))
+        .collect();
+    assert_eq!(
+        pairs,
+        [
+            "10.0.0.5:6379 redis-a.example.com:6380",
+            "10.0.0.6:6379 10.1.0.6:6380",
+            "[fd00::5]:6379 [fd00::a]:6380",
+            "redis-c.internal:6379 10.0.0.5:6379",
+        ]
+    );
+    assert!(good(&sound()).config.addresses.is_empty());
+}
+
+#[test]
+fn addresses_are_checked() {
+    let form = "must be \"host:port\" or \"[v6 address]:port\"";
+    let port = "must end in a port from 1 to 65535";
+    for (pairs, key, value, reason) in [
+        ("\"a:1\" = \"b\"", "a:1", "b", form.to_owned()),
+        ("\"a:1\" = \"\"", "a:1", "", form.to_owned()),
+        ("\"a:1\" = \"b:0\"", "a:1", "b:0", port.to_owned()),
+        ("\"a:1\" = \"b:65536\"", "a:1", "b:65536", port.to_owned()),
+        ("\"a:1\" = \"b:06\"", "a:1", "b:06", port.to_owned()),
+        (
+            "\"a:1\" = \"fd00::1:6\"",
+            "a:1",
+            "fd00::1:6",
+            form.to_owned(),
+        ),
+        ("\"a:1\" = \"[b]:6\"", "a:1", "[b]:6", form.to_owned()),
+        ("\"a:1\" = \"[::1:6\"", "a:1", "[::1:6", form.to_owned()),
+        ("\"a:1\" = \"b..c:6\"", "a:1", "b..c:6", form.to_owned()),
+        ("\"a:1\" = \"b c:6\"", "a:1", "b c:6", form.to_owned()),
+        ("\"a:1\" = \"10.0.0:6\"", "a:1", "10.0.0:6", form.to_owned()),
+        (
+            "\"a:1\" = \"010.0.0.1:6\"",
+            "a:1",
+            "010.0.0.1:6",
+            form.to_owned(),
+        ),
+        ("\"a\" = \"b:6\"", "a", "b:6", format!("its key {form}")),
+        ("\":1\" = \"b:6\"", ":1", "b:6", format!("its key {form}")),
+        (
+            "\"a:1\" = 6380",
+            "a:1",
+            "6380",
+            "must be a string".to_owned(),
+        ),
+        (
+            "\"[::ffff:10.0.0.5]:1\" = \"b:1\"\n\"10.0.0.5:1\" = \"b:2\"",
+            "[::ffff:10.0.0.5]:1",
+            "b:1",
+            "the address is there twice; its spellings are one".to_owned(),
+        ),
+        (
+            "\"A:1\" = \"b:1\"\n\"a:1\" = \"b:2\"",
+            "a:1",
+            "b:2",
+            "the address is there twice; its spellings are one".to_owned(),
+        ),
+    ] {
+        let value = match value {
+            "" => String::new(),
+            value => format!(" = {value:?}"),
+        };
+        let problem = format!("rewrite.addresses.{key}{value}: {reason}");
+        bad(&with(&format!("[rewrite.addresses]\n{pairs}")), &problem);
+    }
+}
+
+#[test]
 fn rewrite_is_checked() {
     for (keys, problem) in [
         (

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{UPSTREAM, bad, directory, good, load_in, try_load, with_upstream};
+use super::{UPSTREAM, bad, directory, good, load_in, try_load, warns, with_upstream};
 use crate::config::{Loaded, UpstreamAddress};
 
 fn upstream(keys: &str) -> String {
@@ -118,16 +118,95 @@ fn values_are_checked() {
             "upstream.main.insecure_plaintext = \"1\": must be true or false",
         ),
         (
-            upstream("[upstream.main.tls]\nca = \"ca\""),
-            "upstream.main.tls = \"{…}\": not built yet: TLS to the upstream",
+            upstream("tls = true"),
+            "upstream.main.tls = \"true\": must be a table",
         ),
         (
-            upstream("[upstream.main.tls]"),
-            "upstream.main.tls = \"{…}\": not built yet: TLS to the upstream",
+            upstream("[upstream.main.tls]\ncert = \"c.pem\""),
+            "upstream.main.tls.cert = \"c.pem\": needs its key",
+        ),
+        (
+            upstream("[upstream.main.tls]\nkey = \"c.key\"\ncert = \"\""),
+            "upstream.main.tls.key = \"c.key\": needs its cert",
+        ),
+        (
+            upstream("[upstream.main.tls]\nserver_name = 1"),
+            "upstream.main.tls.server_name = \"1\": must be a string",
+        ),
+        (
+            upstream("[upstream.main.tls]\nclient_ca = \"ca.pem\""),
+            "upstream.main.tls.client_ca: unknown key",
+        ),
+        (
+            with_upstream("[upstream.main]\naddress = \"unix:/r\"\n[upstream.main.tls]\n"),
+            "upstream.main.tls.server_name: is required: a unix socket has no name that the \
+             certificate could hold",
         ),
     ] {
         bad(&text, problem);
     }
+}
+
+#[test]
+fn tls_expects_the_host_of_the_address_unless_another_name_is_given() {
+    for (host, lines, name) in [
+        ("10.0.0.1:6379", "", "10.0.0.1"),
+        (
+            "redis.internal:6379",
+            "server_name = \"\"",
+            "redis.internal",
+        ),
+        ("[fd00::1]:6379", "", "fd00::1"),
+        ("10.0.0.1:6379", "server_name = \"redis\"", "redis"),
+        ("unix:/run/r", "server_name = \"redis\"", "redis"),
+    ] {
+        // Remote, and nothing is insecure about it.
+        let text = format!("[upstream.main]\naddress = \"{host}\"\n[upstream.main.tls]\n{lines}\n");
+        let loaded = good(&with_upstream(&text));
+        assert!(loaded.warnings.is_empty());
+        let tls = loaded.config.upstreams[0].tls.clone().unwrap();
+        assert_eq!(tls.server_name, name);
+        assert_eq!((tls.ca, tls.identity), (None, None));
+    }
+}
+
+#[test]
+fn tls_files_are_relative_to_the_file() {
+    let directory = directory(&upstream(
+        "[upstream.main.tls]\nca = \"ca.pem\"\ncert = \"c.pem\"\nkey = \"/etc/c.key\"",
+    ));
+    let config = load_in(&directory, &[]).unwrap().config;
+    let tls = config.upstreams[0].tls.clone().unwrap();
+    assert_eq!(tls.ca, Some(directory.path().join("ca.pem")));
+    let (cert, key) = tls.identity.unwrap();
+    assert_eq!(cert, directory.path().join("c.pem"));
+    assert_eq!(key, std::path::Path::new("/etc/c.key"));
+}
+
+#[test]
+fn tls_can_be_set_from_the_environment() {
+    let text = address("redis.internal:6379");
+    let variables = [
+        ("RESPGATE__UPSTREAM__MAIN__TLS__CA", "/etc/ca.pem"),
+        ("RESPGATE__UPSTREAM__MAIN__TLS__SERVER_NAME", "redis"),
+    ];
+    let config = try_load(&text, &variables).unwrap().config;
+    let tls = config.upstreams[0].tls.clone().unwrap();
+    assert_eq!(tls.ca, Some("/etc/ca.pem".into()));
+    assert_eq!(tls.server_name, "redis");
+    let variables = [("RESPGATE__UPSTREAM__MAIN__TLS__CERT", "/etc/c.pem")];
+    assert_eq!(
+        try_load(&text, &variables).unwrap_err(),
+        ["environment: RESPGATE__UPSTREAM__MAIN__TLS__CERT = \"/etc/c.pem\": needs its key"]
+    );
+}
+
+#[test]
+fn insecure_plaintext_beside_tls_is_a_warning() {
+    warns(
+        &upstream("insecure_plaintext = true\n[upstream.main.tls]"),
+        "upstream.main.insecure_plaintext = \"true\": is not used: this upstream is spoken to over TLS",
+    );
 }
 
 #[test]
@@ -165,6 +244,11 @@ fn a_password_file_must_hold_a_password() {
             ["respgate.toml: upstream.main.password_file = \"secret\": secret is empty"]
         );
     }
+    let problems = with_password(&[b'x'; 64 * 1024 + 1], 0o600).unwrap_err();
+    assert_eq!(
+        problems,
+        ["respgate.toml: upstream.main.password_file = \"secret\": secret is longer than 64 KB"]
+    );
     let problems = with_password(b"\xffhunter2", 0o600).unwrap_err();
     assert!(problems[0].contains("cannot read secret: "), "{problems:?}");
     assert!(!problems[0].contains("hunter2"), "{problems:?}");

@@ -51,6 +51,11 @@ pub fn command<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
     bytes
 }
 
+/// Several of them, one behind the other.
+pub fn pipeline(commands: &[&[&str]]) -> Vec<u8> {
+    commands.iter().flat_map(|args| command(args)).collect()
+}
+
 // === impl Reply ===
 
 impl Reply {
@@ -74,6 +79,15 @@ impl Reply {
             Reply::Simple(text) => text.clone(),
             Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             other => panic!("expected a string, got {other:?}"),
+        }
+    }
+
+    /// The items of an array; panics on anything else.
+    #[track_caller]
+    pub fn array(&self) -> &[Reply] {
+        match self {
+            Reply::Array(items) => items,
+            other => panic!("expected an array, got {other:?}"),
         }
     }
 
@@ -289,6 +303,37 @@ impl TestClient {
         self.taken += expected.len();
     }
 
+    /// HELLO with these arguments, and the answer, which must be no error.
+    #[track_caller]
+    pub fn hello(&mut self, args: &[&str]) -> String {
+        let hello = [&["HELLO"], args].concat();
+        self.send(pipeline(&[&hello, &["ECHO", "that was hello"]]));
+        let got = self.read_until("$14\r\nthat was hello\r\n");
+        assert!(!got.starts_with('-'), "{got}");
+        got
+    }
+
+    /// Everything up to this text, which must come, and the text itself.
+    #[track_caller]
+    pub fn read_until(&mut self, text: &str) -> String {
+        loop {
+            let here = self.untaken();
+            let mut windows = here.windows(text.len());
+            if let Some(start) = windows.position(|window| window == text.as_bytes()) {
+                let end = start + text.len();
+                let got = String::from_utf8_lossy(&here[..end]).into_owned();
+                self.taken += end;
+                return got;
+            }
+            if let Err(why) = self.fill(here.len() + 1) {
+                panic!(
+                    "{text:?} does not come: {} and then: {why}",
+                    Bytes(self.untaken())
+                );
+            }
+        }
+    }
+
     /// Nothing may come for so long, and the connection must stay.
     #[track_caller]
     pub fn expect_silence(&mut self, time: Duration) {
@@ -355,6 +400,33 @@ impl TestClient {
             seen = self.untaken().len().saturating_sub(1);
             let more = self.untaken().len() + 1;
             self.fill(more)?;
+        }
+    }
+
+    /// Sends one command and reads its reply as it is, RESP2 or RESP3.
+    #[track_caller]
+    pub fn call_raw(&mut self, args: &[&str]) -> Vec<u8> {
+        self.send_args(args);
+        self.read_raw()
+    }
+
+    /// Reads one reply, or one message, as it is.
+    #[track_caller]
+    pub fn read_raw(&mut self) -> Vec<u8> {
+        let mut scanner = respgate::resp::ReplyScanner::default();
+        let mut seen = 0;
+        loop {
+            let step = scanner.advance(&self.untaken()[seen..]).expect("no RESP");
+            seen += step.consumed;
+            if step.done.is_some() {
+                let reply = self.untaken()[..seen].to_vec();
+                self.taken += seen;
+                return reply;
+            }
+            let more = self.untaken().len() + 1;
+            if let Err(why) = self.fill(more) {
+                panic!("no reply: {why}; untaken: {}", Bytes(self.untaken()));
+            }
         }
     }
 

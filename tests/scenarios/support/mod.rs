@@ -6,13 +6,14 @@ pub mod cli;
 pub mod client;
 pub mod proxy;
 pub mod redis;
+pub mod topology;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
-pub use client::{Reply, TestClient, command};
+pub use client::{Reply, TestClient, command, pipeline};
 pub use proxy::{Builder, Proxy};
 pub use redis::{RedisServer, Version};
 

@@ -222,6 +222,21 @@ impl RedisServer {
         line.unwrap_or_else(|| panic!("no {field} in INFO"))[prefix.len()..].to_owned()
     }
 
+    /// A field of the client of this name in CLIENT LIST.
+    #[track_caller]
+    pub fn info_of_client(&self, name: &str, field: &str) -> String {
+        let list = self.direct().call(&["CLIENT", "LIST"]).text();
+        let name = format!("name={name}");
+        let mut lines = list.lines().map(|line| line.split(' '));
+        let line = lines.find(|fields| fields.clone().any(|field| field == name));
+        let mut fields = line.unwrap_or_else(|| panic!("no {name} in {list}"));
+        let prefix = format!("{field}=");
+        let value = fields.find_map(|field| field.strip_prefix(&prefix));
+        value
+            .unwrap_or_else(|| panic!("no {field} in {list}"))
+            .to_owned()
+    }
+
     pub fn connected_clients(&self) -> usize {
         // The one that asks is not counted.
         self.info("connected_clients").parse::<usize>().unwrap() - 1

@@ -1,0 +1,124 @@
+//! The socket to an upstream, plain or through TLS.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::Stream;
+use crate::tls::ClientStream;
+
+/// A connection to an upstream. Over TLS an end without close_notify is an error of the read, so
+/// that a cut is never taken for the end that the upstream meant.
+#[derive(Debug)]
+pub(in crate::proxy) enum UpstreamStream {
+    /// As the socket gives it.
+    Plain(Stream),
+    /// Boxed: a TLS connection is large, and most upstreams are plain.
+    Tls(Box<ClientStream<Stream>>),
+}
+
+impl AsyncRead for UpstreamStream {
+    /// Over TLS, first pushes out what earlier writes left in TLS because the socket was full: who
+    /// waits for an answer need not flush by himself.
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => {
+                // What goes wrong here the read meets too, behind what came before it.
+                let _ = Pin::new(&mut *stream).poll_flush(cx);
+                Pin::new(stream).poll_read(cx, buf)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::{self, ClientAuth, ListenerTls, TlsVersion};
+    use crate::tls::authority::make_certificates;
+    use crate::tls::{ServerTls, UpstreamTls};
+
+    #[tokio::test]
+    async fn a_read_pushes_out_what_a_full_socket_left_in_tls() {
+        let dir = tempfile::tempdir().unwrap();
+        make_certificates(dir.path(), &[], &[]).unwrap();
+        let server = ServerTls::load(&ListenerTls {
+            cert: dir.path().join("server.pem"),
+            key: dir.path().join("server.key"),
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            min_version: TlsVersion::V1_3,
+        })
+        .unwrap();
+        let tls = UpstreamTls::load(&config::UpstreamTls {
+            ca: Some(dir.path().join("ca.pem")),
+            identity: None,
+            server_name: "localhost".to_owned(),
+        })
+        .unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (near, far) = tokio::join!(
+            tls.connect(Stream::Unix(near)),
+            server.acceptor().accept(far)
+        );
+        let mut stream = UpstreamStream::Tls(Box::new(near.unwrap()));
+        let mut far = far.unwrap();
+
+        let mut taken = 0;
+        loop {
+            let write =
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_write(cx, &[b'x'; 4096])));
+            match write.await {
+                Poll::Ready(len) => taken += len.unwrap(),
+                Poll::Pending => break,
+            }
+        }
+        let mut all = vec![0; taken];
+        let reading = timeout(Duration::from_secs(20), far.read_exact(&mut all));
+        tokio::select! {
+            read = reading => assert_eq!(read.unwrap().unwrap(), taken),
+            _ = stream.read_u8() => panic!("nothing was sent to us"),
+        }
+    }
+}
