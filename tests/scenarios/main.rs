@@ -14,6 +14,7 @@ mod acl_commands;
 mod acl_files;
 mod acl_log;
 mod auth;
+mod client_matrix;
 mod clients;
 mod cluster;
 mod commandline;
