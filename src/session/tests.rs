@@ -1,6 +1,7 @@
 //! Sessions driven byte by byte, without a socket.
 
 mod adopt;
+mod edges;
 mod mapping;
 mod model;
 mod modes;
