@@ -18,10 +18,11 @@ use std::sync::{Mutex, OnceLock};
 use crate::support::redis::ALL;
 use crate::support::{Proxy, RedisServer, Version};
 
-/// An application's user, and an operator. `cart:p*` is there because PSUBSCRIBE is judged by the pattern's own text.
+/// An application's user, and an operator. `cart:p*` is there because PSUBSCRIBE is judged by the pattern's own
+/// text, `lethal=monitor` because MONITOR shows passwords before Redis 5.0.10.
 const USERS: &str = "\
 user cart on ~cart:* &cart:* &cart:p* +@all -@dangerous script=any
-user admin on ~* &* +@all
+user admin on ~* &* +@all lethal=monitor
 ";
 const IDENTITIES: &str = r#"
 [[identity]]

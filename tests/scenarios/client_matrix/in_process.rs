@@ -22,12 +22,17 @@ impl<E: std::error::Error> From<E> for Unmet {
     }
 }
 
-/// Runs each check by the proxy, and one that fails once more directly.
+/// Runs each check of a crate by the proxy, and one that fails once more directly.
 pub fn run<M>(krate: &str, checks: &[Check<M>], proxied: &M, direct: &M) -> Seen {
     let mut seen = Seen {
         library: format!("{} {}", title(krate), locked(krate)),
         ..Seen::default()
     };
+    run_into(&mut seen, checks, proxied, direct);
+    seen
+}
+
+pub fn run_into<M>(seen: &mut Seen, checks: &[Check<M>], proxied: &M, direct: &M) {
     for (name, check) in checks {
         match check(proxied) {
             Ok(()) => seen.passed.push((*name).to_owned()),
@@ -42,7 +47,6 @@ pub fn run<M>(krate: &str, checks: &[Check<M>], proxied: &M, direct: &M) -> Seen
             }
         }
     }
-    seen
 }
 
 fn title(krate: &str) -> &str {
