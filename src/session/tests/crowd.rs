@@ -683,7 +683,9 @@ fn play(seed: u64) {
             }
         }
         if it.random.below(3) == 0 && idle == 0 {
-            let settled = !it.session.slots.turn_pending();
+            // Who asks for it at the same time can't tell the one from the other, nor can the proxy.
+            let asks_no_more = input.is_empty() && it.up.unscanned().is_empty();
+            let settled = asks_no_more && !it.session.slots.turn_pending();
             let mut random = Random(it.random.0);
             it.server.speak(settled, &mut random);
             it.random.0 = random.0;
