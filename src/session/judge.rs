@@ -1,6 +1,6 @@
 //! The verdict on one request: its name, the login, the policy, what the upstream can do.
 
-use crate::command::{CommandId, Resolved};
+use crate::command::{Command, CommandId, Resolved};
 use crate::policy::{Decision, DenyReason, Permit, User, Whereabouts, decide};
 use crate::resp::Args;
 use crate::rewrite::Entry;
@@ -59,19 +59,21 @@ pub(super) fn judge<'r>(
     facts: &Facts,
 ) -> Judged<'r> {
     let entry = args.get(0).and_then(|name| rules.names().find(name));
-    let verdict = match entry {
-        Some(entry) => judge_known(entry, login, args, standing, rules, facts),
-        None if args.present() == 0 => judge_nameless(login),
-        None => Verdict::Refuse(unknown(args, rules)),
+    let mut judged = Judged {
+        entry,
+        verdict: match entry {
+            Some(entry) => judge_known(entry, login, args, standing, rules, facts),
+            None if args.present() == 0 => judge_nameless(login),
+            None => Verdict::Refuse(unknown(args, rules)),
+        },
     };
     // To a replica nothing can be said, and it has nothing to ask.
-    let verdict = match verdict {
-        Verdict::Own(_) | Verdict::Refuse(_) if standing.known.mode == Mode::Replicating => {
-            Verdict::Refuse(Refusal::Replicating)
-        }
-        verdict => verdict,
-    };
-    Judged { entry, verdict }
+    if standing.known.mode == Mode::Replicating
+        && matches!(judged.verdict, Verdict::Own(_) | Verdict::Refuse(_))
+    {
+        judged.verdict = Verdict::Refuse(Refusal::Replicating);
+    }
+    judged
 }
 
 #[inline]
@@ -129,22 +131,10 @@ fn judge_known<'r>(
     }
     let command = rules.table().command(id);
     let kind = rules.kinds().get(id);
-    if standing.known.mode == Mode::Replicating && kind != Kind::Replconf {
-        return Verdict::Refuse(Refusal::Replicating);
-    }
-    if standing.known.mode == Mode::Monitoring {
-        match kind {
-            // Redis gives neither of them an answer then.
-            Kind::Monitor | Kind::Sync => {
-                return out_of_multi(standing, || Verdict::Own(Kind::Unanswered));
-            }
-            // Their replies may look like the lines that come unasked. Since 6.2 Redis too lets no
-            // monitor touch a key.
-            _ if kind == Kind::Script || command.learned || command.since.is_empty() => {
-                return Verdict::Refuse(Refusal::Monitoring);
-            }
-            _ => {}
-        }
+    if standing.known.mode != Mode::Requests
+        && let Some(verdict) = judge_taken_over(kind, command, standing)
+    {
+        return verdict;
     }
     match kind {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
@@ -181,6 +171,29 @@ fn judge_known<'r>(
             judge_sync(user, id, permit, entry, rules.table())
         }),
         kind => Verdict::Forward(permit, kind, entry),
+    }
+}
+
+/// What a replica or a monitor asks for; `None`: it is judged as everybody's is.
+#[cold]
+fn judge_taken_over<'r>(
+    kind: Kind,
+    command: &Command,
+    standing: Standing<'_>,
+) -> Option<Verdict<'r>> {
+    match (standing.known.mode, kind) {
+        (Mode::Requests, _) | (Mode::Replicating, Kind::Replconf) => None,
+        (Mode::Replicating, _) => Some(Verdict::Refuse(Refusal::Replicating)),
+        // Redis gives neither of them an answer then.
+        (Mode::Monitoring, Kind::Monitor | Kind::Sync) => {
+            Some(out_of_multi(standing, || Verdict::Own(Kind::Unanswered)))
+        }
+        // Their replies may look like the lines that come unasked. Since 6.2 Redis too lets no
+        // monitor touch a key.
+        (Mode::Monitoring, _) => {
+            let any_reply = kind == Kind::Script || command.learned || command.since.is_empty();
+            any_reply.then_some(Verdict::Refuse(Refusal::Monitoring))
+        }
     }
 }
 

@@ -63,6 +63,12 @@ impl Session {
     pub fn answer(&mut self, down: &mut Pipe) -> Result<(), Desync> {
         loop {
             if self.piece.is_none() {
+                if self.is_plain(down.unscanned()) {
+                    if self.answer_plain(down)? {
+                        continue;
+                    }
+                    break;
+                }
                 self.give_own(down);
             }
             let here = down.unscanned().len();
@@ -108,8 +114,7 @@ impl Session {
             self.piece = None;
             self.finish(piece, down);
         }
-        let over = self.slots.is_empty() && self.piece.is_none();
-        if self.phase == Phase::Resetting && over {
+        if self.phase == Phase::Resetting && self.slots.is_empty() && self.piece.is_none() {
             self.phase = Phase::Detached;
             self.known = Known::default();
             (self.silence, self.muted) = (Silence::No, false);
@@ -142,8 +147,39 @@ impl Session {
         }
     }
 
-    /// Looks at the first bytes of what comes next.
+    /// Whether what comes next is a reply of which nothing needs to be known: most are, and one byte
+    /// tells it.
     #[inline]
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        let owed = matches!(self.slots.front(), Some(Slot::Upstream(_) | Slot::Blocking));
+        owed && match bytes.first() {
+            Some(b'$' | b':') => true,
+            Some(b'+') => self.known.mode == Mode::Requests,
+            Some(b'*') => !self.known.subscriptions.any(),
+            _ => false,
+        } && self.mapping.is_none()
+    }
+
+    /// One of them. Returns whether all of it was here.
+    #[inline]
+    fn answer_plain(&mut self, down: &mut Pipe) -> Result<bool, Desync> {
+        let shown = !self.muted;
+        let step = self.replies.advance(down.unscanned())?;
+        if shown {
+            down.forward(step.consumed);
+        } else {
+            down.skip(step.consumed);
+        }
+        if step.done.is_none() {
+            self.piece = Some(Piece::Answer { shown });
+            return Ok(false);
+        }
+        self.fresh = false;
+        self.slots.pop(|_| {});
+        Ok(true)
+    }
+
+    /// Looks at the first bytes of what comes next.
     fn begin(&mut self, down: &mut Pipe) -> Result<Begun, Desync> {
         let bytes = down.unscanned();
         let slot = match (bytes.first(), self.slots.front()) {
@@ -182,7 +218,7 @@ impl Session {
                 Some(_) => {}
             }
         }
-        // The runs of plain replies need no more than that.
+        // Plain replies need no more than that.
         if self.mapping.is_none()
             && let Slot::Upstream(_) | Slot::Blocking | Slot::Listen(_) = slot
         {
