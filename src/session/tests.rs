@@ -3,11 +3,13 @@
 mod adopt;
 mod crowd;
 mod edges;
+mod liar;
 mod mapping;
 mod model;
 mod modes;
 mod place;
 mod scripts;
+mod speaker;
 
 use std::time::Instant;
 
