@@ -55,6 +55,8 @@ pub(super) struct Relay<'a> {
     last_words: Option<End>,
     /// The client closed its direction.
     client_closed: bool,
+    /// The proxy is about to end.
+    draining: bool,
     /// The upstream closed the connection: what came before is still passed on.
     upstream_closed: bool,
     /// The upstream takes no more bytes.
@@ -95,6 +97,7 @@ impl<'a> Relay<'a> {
             host,
             last_words: None,
             client_closed: false,
+            draining: false,
             upstream_closed: false,
             upstream_deaf: false,
             unread: false,
@@ -124,6 +127,7 @@ impl<'a> Relay<'a> {
             self.service.bell.listen(self.host.session, &self.waker);
         }
         let draining = self.service.sessions.draining.load(Ordering::Relaxed);
+        self.draining = draining;
         loop {
             if self.last_words.is_some() {
                 return self.poll_last_words(cx);

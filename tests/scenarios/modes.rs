@@ -391,3 +391,28 @@ fn libraries_of_functions_and_scripts_run() {
     ]));
     client.expect("*2\r\n:1\r\n*2\r\n:2\r\n$1\r\nx\r\n-MY own\r\n");
 }
+
+#[test]
+fn a_drain_waits_for_nobody_who_only_listens() {
+    for version in LEGACY_AND_CURRENT {
+        let server = RedisServer::start(version, &[]);
+        let users = "user admin on ~* &* +@all lethal=monitor\nuser cart on\nuser search on\n";
+        let mut proxy = Proxy::builder().upstream(&server).users(users).start();
+        let mut clients: Vec<_> = (0..4).map(|_| proxy.client("admin")).collect();
+        clients[0].call(&["SUBSCRIBE", "a"]);
+        clients[1].call(&["MONITOR"]);
+        clients[2].send(pipeline(&[&["BLPOP", "list", "0"]]));
+        clients[3].send(pipeline(&[&["SYNC"]]));
+        clients[3].read_until("REDIS");
+        wait_until(|| server.info("blocked_clients") == "1");
+        proxy.terminate();
+        // Its deadline comes later than our patience ends.
+        assert!(proxy.wait().success());
+        for client in &mut clients {
+            client.read_to_close();
+        }
+        server.direct().call(&["RPUSH", "list", "v"]);
+        let left = server.direct().call(&["LPOP", "list"]);
+        assert_eq!(left, Reply::bulk("v"), "nobody has taken it");
+    }
+}

@@ -35,8 +35,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// hangs. One look at its socket in ten seconds is nothing.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// A closed client's blocking command would wait for nobody, and a pop for it would be lost. Redis
-/// frees such a client at once; a moment's grace lets a reply arrive that is on its way.
+/// A closed client's blocking command would wait for nobody, and a pop for it would be lost; and the
+/// end of a drain would come to one that waits as well. Redis frees such a client at once; a moment's
+/// grace lets a reply arrive that is on its way.
 const HALF_CLOSED_BLOCKED: Duration = Duration::from_millis(100);
 
 // === impl Deadlines ===
@@ -64,7 +65,8 @@ impl Deadlines {
 impl Relay<'_> {
     /// Pending, with a timer for the next of them.
     pub(super) fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.client_closed && self.deadlines.closing.is_none() {
+        let leaving = self.client_closed || self.draining;
+        if leaving && self.deadlines.closing.is_none() {
             self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
         }
         if self.session.is_authenticated() || !self.session.is_settled() {
@@ -81,7 +83,7 @@ impl Relay<'_> {
         loop {
             let login = self.deadlines.login;
             let probe = self.deadlines.probe;
-            let blocked = self.client_closed && self.session.is_blocked();
+            let blocked = leaving && self.session.is_blocked();
             let closing = self.deadlines.closing.map(|closing| {
                 if blocked {
                     closing - HALF_CLOSED + HALF_CLOSED_BLOCKED
