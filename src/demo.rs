@@ -6,6 +6,7 @@
 
 mod actor;
 mod client;
+mod listening;
 mod props;
 mod scene;
 mod stage;

@@ -20,6 +20,8 @@ pub(super) enum Expected<'a> {
     Error(&'a str),
     /// A pair: what CONFIG GET answers.
     Pair(&'a str, &'a str),
+    /// Strings and numbers: a message, a confirmation.
+    Words(&'a [&'a str]),
 }
 
 /// Somebody with a connection.
@@ -81,6 +83,31 @@ impl<'a> Actor<'a> {
         let what = format!("{}> {}", self.name, typed(words));
         Err(broken(&what, &expected.to_string(), &reply))
     }
+
+    /// Shows what comes unasked, and checks it.
+    pub(super) async fn hear(
+        &mut self,
+        stage: &mut Stage,
+        expected: Expected<'_>,
+    ) -> Result<(), DemoError> {
+        let heard = self.client.listen().await;
+        let reply = heard.map_err(|error| failed(format!("{} listens", self.name), error))?;
+        stage.act(&format!("{} hears", self.name)).map_err(stdout)?;
+        stage.reply(&reply).map_err(stdout)?;
+        match expected.fits(&reply) {
+            true => Ok(()),
+            false => Err(broken(self.name, &expected.to_string(), &reply)),
+        }
+    }
+
+    /// Waits for the end of the connection; `Err`: something else came.
+    pub(super) async fn hear_the_end(&mut self) -> Result<(), Reply> {
+        match self.client.listen().await {
+            Ok(reply) => Err(reply),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Reply::Null),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 // === impl Expected ===
@@ -100,6 +127,14 @@ impl Expected<'_> {
                 }
                 _ => false,
             },
+            (Self::Words(words), Reply::Array(items)) => {
+                let word = |item: &Reply| match item {
+                    Reply::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    Reply::Integer(number) => number.to_string(),
+                    _ => String::new(),
+                };
+                items.iter().map(word).eq(words.iter().copied())
+            }
             _ => false,
         }
     }
@@ -115,6 +150,7 @@ impl std::fmt::Display for Expected<'_> {
             Self::Nil => f.write_str("(nil)"),
             Self::Error(start) => write!(f, "(error) {start}…"),
             Self::Pair(first, second) => write!(f, "1) {first:?} 2) {second:?}"),
+            Self::Words(words) => write!(f, "{words:?}"),
         }
     }
 }

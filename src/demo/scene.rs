@@ -269,7 +269,7 @@ path = "audit.log"
 
 fn acl() -> String {
     "# An application: its own keys, nothing dangerous.\n\
-     user cart on ~cart:* +@read +@write +@connection +@transaction -@dangerous\n\
+     user cart on ~cart:* &cart:* +@read +@write +@connection +@transaction +@pubsub -@dangerous\n\
      # Operators: everything but what can't be undone.\n\
      user ops on ~* &* +@all -flushall -flushdb -shutdown -debug\n"
         .to_owned()

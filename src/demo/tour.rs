@@ -11,6 +11,7 @@ use crate::resp::Reply;
 
 use super::actor::{Actor, Expected, broken, broken_text, stdout};
 use super::client::Client;
+use super::listening::listening;
 use super::scene::{CONFIG_NAME, Scene};
 use super::stage::Stage;
 use super::{DemoError, failed};
@@ -37,6 +38,7 @@ pub(super) async fn run(stage: &mut Stage, scene: &Scene) -> Result<(), DemoErro
     flushall(stage, &mut cart, &mut ops).await?;
     config(stage, &mut cart, &mut ops).await?;
     rights(stage, &mut cart, &mut ops).await?;
+    listening(stage, scene, &mut ops).await?;
     if scene.has_unlink() {
         unlink(stage, &mut cart, &mut ops).await?;
     }
@@ -337,6 +339,11 @@ async fn audit(stage: &mut Stage, scene: &Scene, strangers: bool) -> Result<(), 
         ("reloaded", ""),
         ("loaded", ""),
         ("lethal", "config_b840fc02|set"),
+        ("channel", "subscribe"),
+        ("changed", ""),
+        ("channel_lost", ""),
+        ("reloaded", ""),
+        ("loaded", ""),
     ]);
     let path = scene.audit();
     let deadline = Instant::now() + AUDIT_WITHIN;

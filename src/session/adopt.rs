@@ -67,9 +67,14 @@ impl Session {
             Mode::Replicating => (false, true),
             Mode::Requests => self.slots.takeovers(),
         };
-        let reads_all = selectors.iter().any(Selector::allows_all_keys);
-        if monitors && !runs("monitor")
-            || replicates && !(reads_all && (runs("psync") || runs("sync")))
+        let reads_all = |name: &str| {
+            let id = rules.table().find(name.as_bytes());
+            let both = |one: &Selector| {
+                one.allows_all_keys() && id.is_some_and(|id| one.allows_command(id))
+            };
+            selectors.iter().any(both)
+        };
+        if monitors && !runs("monitor") || replicates && !(reads_all("psync") || reads_all("sync"))
         {
             return Err(Revoked::Command);
         }

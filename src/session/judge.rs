@@ -132,6 +132,20 @@ fn judge_known<'r>(
     if standing.known.mode == Mode::Replicating && kind != Kind::Replconf {
         return Verdict::Refuse(Refusal::Replicating);
     }
+    if standing.known.mode == Mode::Monitoring {
+        match kind {
+            // Redis gives neither of them an answer then.
+            Kind::Monitor | Kind::Sync => {
+                return out_of_multi(standing, || Verdict::Own(Kind::Unanswered));
+            }
+            // Their replies may look like the lines that come unasked. Since 6.2 Redis too lets no
+            // monitor touch a key.
+            _ if kind == Kind::Script || command.learned || command.since.is_empty() => {
+                return Verdict::Refuse(Refusal::Monitoring);
+            }
+            _ => {}
+        }
+    }
     match kind {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
         Kind::Acl | Kind::ClientReply => judge_own(kind, standing),
@@ -161,6 +175,8 @@ fn judge_known<'r>(
         Kind::Replconf => out_of_multi(standing, || {
             judge_replconf(&judged, standing.known.mode, permit, entry)
         }),
+        // Behind its first bytes nothing is taken before the answer: not even its own rest.
+        Kind::Sync if !args.is_whole() => Verdict::Wait,
         Kind::Sync => out_of_multi(standing, || {
             judge_sync(user, id, permit, entry, rules.table())
         }),

@@ -63,6 +63,10 @@ impl Mapping {
             Slot::Answer(answer) => Some(answer),
             _ => None,
         };
+        if slot == Slot::Transaction(Transaction::Multi) && line == b"+OK" {
+            // Whatever became of the one before, on this connection or another.
+            self.queued.clear();
+        }
         if in_multi && line == b"+QUEUED" {
             self.queued.push(answer);
             return None;
@@ -99,16 +103,15 @@ impl Mapping {
     }
 
     /// The reply is here whole.
-    pub(super) fn release(&mut self, why: Held, shown: bool, down: &mut Pipe) {
+    pub(super) fn release(&mut self, why: Held, down: &mut Pipe) {
         let (map, out) = (&*self.addresses, down.staging());
-        let changed = shown
-            && match why {
-                Held::Answer(answer) => rewrite_answer(answer, &self.held, map, out),
-                Held::Transaction => rewrite_transaction(&self.queued, &self.held, map, out),
-                Held::Redirect => rewrite_redirect(&self.held, map, out),
-                Held::Message => rewrite_message(&self.held, map, out),
-            };
-        if shown && !changed {
+        let changed = match why {
+            Held::Answer(answer) => rewrite_answer(answer, &self.held, map, out),
+            Held::Transaction => rewrite_transaction(&self.queued, &self.held, map, out),
+            Held::Redirect => rewrite_redirect(&self.held, map, out),
+            Held::Message => rewrite_message(&self.held, map, out),
+        };
+        if !changed {
             out.extend_from_slice(&self.held);
         }
         self.held.clear();

@@ -68,6 +68,8 @@ pub enum Refusal {
     },
     /// A replica sent something else than acknowledgements.
     Replicating,
+    /// What may answer anything, to a client whose lines of MONITOR it couldn't be told from.
+    Monitoring,
     /// A change of a user that holds rules which only who holds `lethal=acl` may give.
     Privileged,
     /// A form of a substituted command that the substitute doesn't stand for.
@@ -137,6 +139,7 @@ impl Refusal {
             Self::Subscriber => "subscriber",
             Self::UnknownOption { .. } | Self::InfoValue { .. } => "syntax",
             Self::ReplconfOption { .. } | Self::Replicating => "replication",
+            Self::Monitoring => "monitoring",
             Self::Privileged => "lethal",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
@@ -278,6 +281,15 @@ impl Refusal {
                 echo(args.get(index).unwrap_or_default(), MAX_ECHO, out);
                 out.extend_from_slice(b"\r\n");
             }
+            // Redis' own, since 6.2, which spells it worse.
+            Self::Monitoring => line(&[
+                "-ERR Replica can't ",
+                match facts.version {
+                    version if version < Version::new(7, 0, 0) => "interract",
+                    _ => "interact",
+                },
+                " with the keyspace",
+            ]),
             Self::Privileged => line(&[
                 "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl",
             ]),

@@ -102,6 +102,7 @@ pub(super) fn answer_own(
             shim.answer(args, session, standing.known.protocol, reply)?;
             Ok(Answered::Told)
         }
+        Kind::Unanswered => Ok(Answered::Told),
         Kind::Quit => {
             reply.extend_from_slice(b"+OK\r\n");
             Ok(Answered::Quit)

@@ -55,6 +55,8 @@ pub(super) struct Subscriptions {
     held: usize,
     /// There are more than were noted.
     unnoted: bool,
+    /// How the confirmation ends that streams by.
+    pub(super) last_line: LastLine,
 }
 
 /// What may be held of names, to tell which subscribers lose a channel when the rules change. Who has
@@ -66,6 +68,9 @@ const ENTRY: usize = 32;
 
 /// The last line of a confirmation: `:`, up to 20 digits, CRLF.
 const LAST_LINE: usize = 24;
+
+/// The longest header line: type, sign, 20 digits, CRLF.
+const MAX_HEADER: usize = 24;
 
 /// The end of a confirmation that streams by: it tells how many subscriptions there are now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,19 +96,25 @@ impl Listen {
 
 /// What the array or push that `bytes` begin with is; `None`: more of it must be here.
 pub(super) fn announced(bytes: &[u8]) -> Option<Announced> {
-    let line_end = |from: usize| {
+    // `Err`: no header is so long, and the scanner will say so.
+    let line_end = |from: usize| -> Option<Result<usize, ()>> {
         let rest = bytes.get(from..)?;
-        rest.iter()
-            .position(|&byte| byte == b'\n')
-            .map(|end| from + end + 1)
+        match rest.iter().take(MAX_HEADER).position(|&byte| byte == b'\n') {
+            Some(end) => Some(Ok(from + end + 1)),
+            None => (rest.len() >= MAX_HEADER).then_some(Err(())),
+        }
     };
-    let header = line_end(0)?;
+    let Ok(header) = line_end(0)? else {
+        return Some(Announced::Other);
+    };
     match bytes.get(header) {
         None => return None,
         Some(b'$') => {}
         Some(_) => return Some(Announced::Other),
     }
-    let word = line_end(header)?;
+    let Ok(word) = line_end(header)? else {
+        return Some(Announced::Other);
+    };
     let length = std::str::from_utf8(&bytes[header + 1..word])
         .ok()
         .and_then(|digits| digits.trim_end().parse::<usize>().ok());
@@ -143,8 +154,15 @@ impl Subscriptions {
         u32::try_from(count).unwrap_or(u32::MAX - 1).max(1)
     }
 
-    /// A confirmation is here: so many there are now, channels and patterns together.
-    pub(super) fn confirmed(&mut self, to: Audience, count: u64) {
+    /// A confirmation is here whole, and has told how many there are now, channels and patterns
+    /// together.
+    pub(super) fn confirmed(&mut self, to: Audience) {
+        if let Some(count) = std::mem::take(&mut self.last_line).count() {
+            self.count(to, count);
+        }
+    }
+
+    fn count(&mut self, to: Audience, count: u64) {
         match to {
             Audience::Channels => self.channels = count.saturating_sub(self.patterns),
             Audience::Patterns => self.patterns = count.saturating_sub(self.channels),
@@ -182,6 +200,12 @@ impl Subscriptions {
                 .names
                 .iter()
                 .all(|(to, name)| allowed(name, *to == Audience::Patterns))
+    }
+
+    /// There are none, and none are on their way.
+    pub(super) fn forget_names(&mut self) {
+        self.names = HashSet::new();
+        (self.held, self.unnoted) = (0, false);
     }
 
     /// Whether anything was ever asked for that may still be there.
@@ -237,6 +261,11 @@ mod tests {
             (b"*3\r\n$9\r\nsubscrib", None),
             (b"*3\r\n$9", None),
             (b"*3", None),
+            // What has no end is left to the scanner, which refuses it.
+            (b">1111111111111111111111", None),
+            (b">11111111111111111111111", Some(Announced::Other)),
+            (b"*3\r\n$1111111111111111111111", None),
+            (b"*3\r\n$11111111111111111111111", Some(Announced::Other)),
         ];
         for (bytes, expected) in cases {
             assert_eq!(announced(bytes), *expected, "{:?}", bytes.escape_ascii());
@@ -246,17 +275,17 @@ mod tests {
     #[test]
     fn counts_come_from_the_confirmations() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.confirmed(Audience::Channels, 1);
-        subscriptions.confirmed(Audience::Channels, 2);
-        subscriptions.confirmed(Audience::Patterns, 3);
-        subscriptions.confirmed(Audience::Shards, 1);
+        subscriptions.count(Audience::Channels, 1);
+        subscriptions.count(Audience::Channels, 2);
+        subscriptions.count(Audience::Patterns, 3);
+        subscriptions.count(Audience::Shards, 1);
         let all = [Audience::Channels, Audience::Patterns, Audience::Shards];
         assert_eq!(all.map(|to| subscriptions.confirmations(to)), [2, 1, 1]);
-        subscriptions.confirmed(Audience::Channels, 2);
-        subscriptions.confirmed(Audience::Channels, 1);
-        subscriptions.confirmed(Audience::Shards, 0);
+        subscriptions.count(Audience::Channels, 2);
+        subscriptions.count(Audience::Channels, 1);
+        subscriptions.count(Audience::Shards, 0);
         assert!(subscriptions.any());
-        subscriptions.confirmed(Audience::Patterns, 0);
+        subscriptions.count(Audience::Patterns, 0);
         assert!(!subscriptions.any());
         assert_eq!(subscriptions.confirmations(Audience::Channels), 1);
     }

@@ -5,7 +5,7 @@ use crate::resp::ReplyError;
 use super::known::{Known, Mode, Protocol};
 use super::mapping::Held;
 use super::pipe::Pipe;
-use super::pubsub::{Announced, Audience, LastLine, announced};
+use super::pubsub::{Announced, Audience, announced};
 use super::silence::Silence;
 use super::slots::{Slot, Transaction};
 use super::state::{Phase, RESET, Session};
@@ -42,17 +42,16 @@ pub(super) enum Piece {
         /// Whether the client gets it.
         shown: bool,
     },
-    /// The same, or a message, held until it is whole.
-    Held {
-        why: Held,
-        /// Whether the client gets it.
-        shown: bool,
-    },
+    /// The same, or a message, held until it is whole. The client gets it.
+    Held(Held),
     /// What answers nobody: a message, a line of MONITOR, RESP3's out-of-band data.
     Unasked,
     /// A subscription's begin or end.
-    Confirmation(Audience, bool, LastLine),
+    Confirmation(Audience, bool),
 }
+
+/// It is copied for every reply.
+const _: () = assert!(size_of::<Option<Piece>>() <= 4);
 
 // === impl Session ===
 
@@ -83,20 +82,24 @@ impl Session {
                 },
             };
             let step = self.replies.advance(down.unscanned())?;
-            if let Piece::Confirmation(.., last) = &mut piece {
-                last.note(&down.unscanned()[..step.consumed]);
-            }
-            match (piece, &mut self.mapping) {
-                (Piece::Answer { shown: false }, _) => down.skip(step.consumed),
-                (Piece::Held { why, shown }, Some(mapping)) => {
-                    if !mapping.hold(step.consumed, down) {
+            match piece {
+                Piece::Answer { shown: true } | Piece::Unasked => down.forward(step.consumed),
+                Piece::Answer { shown: false } => down.skip(step.consumed),
+                Piece::Held(why) => {
+                    if let Some(mapping) = &mut self.mapping
+                        && !mapping.hold(step.consumed, down)
+                    {
                         piece = match why {
                             Held::Message => Piece::Unasked,
-                            _ => Piece::Answer { shown },
+                            _ => Piece::Answer { shown: true },
                         };
                     }
                 }
-                _ => down.forward(step.consumed),
+                Piece::Confirmation(..) => {
+                    let bytes = &down.unscanned()[..step.consumed];
+                    self.known.subscriptions.last_line.note(bytes);
+                    down.forward(step.consumed);
+                }
             }
             if step.done.is_none() {
                 self.piece = Some(piece);
@@ -110,6 +113,8 @@ impl Session {
             self.phase = Phase::Detached;
             self.known = Known::default();
             (self.silence, self.muted) = (Silence::No, false);
+            // The beginning of what nobody will send the rest of.
+            down.discard_input();
             down.inject(RESET);
         }
         Ok(())
@@ -155,12 +160,13 @@ impl Session {
                     (begun, _) => return Ok(begun),
                 }
             }
-            (Some(b'+'), _) if self.known.mode == Mode::Monitoring => match bytes.get(1) {
-                None => return Ok(Begun::Incomplete),
-                // The time; no status begins so.
-                Some(b'0'..=b'9') => return Ok(Begun::Piece(Piece::Unasked)),
-                Some(_) => self.slots.front().ok_or(Desync::Unowed)?,
-            },
+            (Some(b'+'), front) if self.known.mode == Mode::Monitoring => {
+                match is_monitors_line(bytes) {
+                    None => return Ok(Begun::Incomplete),
+                    Some(true) => return Ok(Begun::Piece(Piece::Unasked)),
+                    Some(false) => front.ok_or(Desync::Unowed)?,
+                }
+            }
             (_, Some(slot)) => slot,
             // A server that is full, or in protected mode, says so unasked and hangs up.
             (Some(b'-'), None) if self.fresh => {
@@ -169,9 +175,8 @@ impl Session {
             }
             (_, None) => return Err(Desync::Unowed),
         };
-        let line = first_line(bytes);
         if bytes.first() == Some(&b'-') {
-            match line {
+            match first_line(bytes) {
                 None => return Ok(Begun::Incomplete),
                 Some(line) if line.starts_with(b"-NOAUTH") => return Err(Desync::Credential),
                 Some(_) => {}
@@ -188,7 +193,7 @@ impl Session {
             down.forward(1);
             return Ok(Begun::Passed);
         }
-        let Some(line) = line else {
+        let Some(line) = first_line(bytes) else {
             return Ok(Begun::Incomplete);
         };
         let mut shown = !self.muted;
@@ -221,27 +226,23 @@ impl Session {
         }
         let in_multi = self.known.in_multi;
         let mapping = self.mapping.as_mut();
-        Ok(Begun::Piece(
-            match mapping.and_then(|mapping| mapping.begin(slot, line, in_multi)) {
-                Some(why) => Piece::Held { why, shown },
-                None => Piece::Answer { shown },
-            },
-        ))
+        let held = mapping.and_then(|mapping| mapping.begin(slot, line, in_multi));
+        Ok(Begun::Piece(match held {
+            Some(why) if shown => Piece::Held(why),
+            _ => Piece::Answer { shown },
+        }))
     }
 
     /// The same for an array or a push that may answer nobody. Passed: it is an answer.
     fn begin_unasked(&self, bytes: &[u8]) -> Begun {
         match announced(bytes) {
             None => Begun::Incomplete,
-            Some(Announced::Confirmed { to, on }) => {
-                Begun::Piece(Piece::Confirmation(to, on, LastLine::default()))
-            }
+            Some(Announced::Confirmed { to, on }) => Begun::Piece(Piece::Confirmation(to, on)),
             Some(Announced::Other) if bytes.first() == Some(&b'*') => Begun::Passed,
             Some(Announced::Message)
                 if (self.mapping.as_ref()).is_some_and(|mapping| mapping.sentinel) =>
             {
-                let why = Held::Message;
-                Begun::Piece(Piece::Held { why, shown: true })
+                Begun::Piece(Piece::Held(Held::Message))
             }
             Some(Announced::Message | Announced::Other) => Begun::Piece(Piece::Unasked),
         }
@@ -250,15 +251,12 @@ impl Session {
     /// A piece has ended.
     #[inline]
     fn finish(&mut self, piece: Piece, down: &mut Pipe) {
-        if let (Piece::Held { why, shown }, Some(mapping)) = (piece, &mut self.mapping) {
-            mapping.release(why, shown, down);
+        if let (Piece::Held(why), Some(mapping)) = (piece, &mut self.mapping) {
+            mapping.release(why, down);
         }
         match piece {
-            Piece::Held {
-                why: Held::Message, ..
-            }
-            | Piece::Unasked => {}
-            Piece::Answer { .. } | Piece::Held { .. } => {
+            Piece::Held(Held::Message) | Piece::Unasked => {}
+            Piece::Answer { .. } | Piece::Held(_) => {
                 self.fresh = false;
                 let muted = self.muted;
                 self.slots.pop(|ours| {
@@ -267,7 +265,7 @@ impl Session {
                     }
                 });
             }
-            Piece::Confirmation(to, on, last) => {
+            Piece::Confirmation(to, on) => {
                 self.fresh = false;
                 let every = self.known.subscriptions.confirmations(to);
                 // Shards are also unsubscribed unasked, when their slot moves away.
@@ -276,8 +274,9 @@ impl Session {
                 if owed && self.slots.confirm(every) {
                     self.slots.pop(|_| {});
                 }
-                if let Some(count) = last.count() {
-                    self.known.subscriptions.confirmed(to, count);
+                self.known.subscriptions.confirmed(to);
+                if !self.known.subscriptions.any() && !self.slots.turn_pending() {
+                    self.known.subscriptions.forget_names();
                 }
             }
         }
@@ -299,6 +298,17 @@ fn first_line(bytes: &[u8]) -> Option<&[u8]> {
         Some(end) => Some(&bytes[..end]),
         None => bytes.get(..ENOUGH),
     }
+}
+
+/// Whether a status is a line of MONITOR, which begins with the time: `+1339518083.107412 [0`. No
+/// status of a command that a monitor may run does; `None`: more of it must be here.
+fn is_monitors_line(bytes: &[u8]) -> Option<bool> {
+    let time = bytes.get(1..)?;
+    // Of seconds there are ten digits until 2286. DEBUG DIGEST answers forty.
+    let digits = (time.iter().take(20)).take_while(|byte| byte.is_ascii_digit());
+    let digits = digits.count();
+    let next = time.get(digits)?;
+    Some(digits > 0 && *next == b'.')
 }
 
 /// Whether a transaction is open after this reply. In doubt it is: then a refusal goes by way of

@@ -130,9 +130,7 @@ impl Session {
             Scan::Empty => {
                 up.skip(self.scanner.consumed());
                 self.scanner.reset();
-                if taking.facts.version < EMPTY_SPENDS_NOTHING {
-                    self.silence.spend(&mut self.slots);
-                }
+                self.take_empty(taking.facts);
                 Ok(true)
             }
             Scan::Inline => self.take_inline(taking, up, down),
@@ -226,6 +224,7 @@ impl Session {
         let args = words.as_args();
         if args.is_empty() {
             up.skip(len);
+            self.take_empty(taking.facts);
             return Ok(true);
         }
         let standing = Standing {
@@ -271,6 +270,13 @@ impl Session {
             action => self.conclude(action, taking.rules, up, down),
         }
         Ok(true)
+    }
+
+    /// A blank line or an empty array, which has no reply.
+    fn take_empty(&mut self, facts: &Facts) {
+        if facts.version < EMPTY_SPENDS_NOTHING {
+            self.silence.spend(&mut self.slots);
+        }
     }
 
     /// Notes what a request is owed that is about to be forwarded, and says how.

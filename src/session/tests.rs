@@ -1,6 +1,8 @@
 //! Sessions driven byte by byte, without a socket.
 
 mod adopt;
+mod crowd;
+mod edges;
 mod mapping;
 mod model;
 mod modes;

@@ -40,4 +40,5 @@ mod subscriptions;
 mod support;
 mod tls;
 mod upstream;
+mod upstream_errors;
 mod upstream_tls;

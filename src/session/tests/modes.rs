@@ -3,14 +3,14 @@
 
 use super::*;
 
-fn modern() -> Harness {
+pub(super) fn modern() -> Harness {
     let mut it = Harness::admin(rules(&[], &[]));
     it.facts = facts("7.0.15");
     it
 }
 
 /// RESP2's `subscribe`, `unsubscribe` and the like, RESP3's with `>`.
-fn confirmation(first: char, word: &str, name: &str, count: u32) -> String {
+pub(super) fn confirmation(first: char, word: &str, name: &str, count: u32) -> String {
     let (word_len, name_len) = (word.len(), name.len());
     format!("{first}3\r\n${word_len}\r\n{word}\r\n${name_len}\r\n{name}\r\n:{count}\r\n")
 }
@@ -201,8 +201,8 @@ fn lines_of_monitor_are_no_replies() {
     let line = "+1700000000.000001 [0 127.0.0.1:1] \"get\" \"k\"\r\n";
     assert_eq!(it.upstream("+OK\r\n"), "+OK\r\n");
     assert_eq!(it.upstream(line), line);
-    assert_eq!(it.upstream(&format!("{line}+PONG\r\n{line}+17")), {
-        format!("{line}+PONG\r\n$5\r\nadmin\r\n{line}+17")
+    assert_eq!(it.upstream(&format!("{line}+PONG\r\n{line}+17.")), {
+        format!("{line}+PONG\r\n$5\r\nadmin\r\n{line}+17.")
     });
     it.commands(&["QUIT"]);
     assert_eq!(it.upstream("00.1 x\r\n"), "00.1 x\r\n+OK\r\n");

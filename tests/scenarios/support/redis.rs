@@ -129,7 +129,7 @@ impl RedisServer {
         let start = Instant::now();
         loop {
             server.port = if unix { 0 } else { free_port() };
-            match server.spawn() {
+            match server.spawn(true) {
                 Ok(()) => return server,
                 // Another test may have taken the port.
                 Err(log) if log.contains("in use") && start.elapsed() < PATIENCE => {}
@@ -138,7 +138,8 @@ impl RedisServer {
         }
     }
 
-    fn spawn(&mut self) -> Result<(), String> {
+    /// `ready`: with its data loaded.
+    fn spawn(&mut self, ready: bool) -> Result<(), String> {
         let log = self.dir.path().join("log");
         let mut command = Command::new(fetched(self.version.as_str()));
         command
@@ -167,7 +168,7 @@ impl RedisServer {
                 // Any answer will do (-NOAUTH, -NOPERM) but that it is still loading.
                 if client
                     .try_read_reply()
-                    .is_ok_and(|reply| !format!("{reply:?}").contains("LOADING"))
+                    .is_ok_and(|reply| !ready || !format!("{reply:?}").contains("LOADING"))
                 {
                     break;
                 }
@@ -253,9 +254,18 @@ impl RedisServer {
     /// Kills it and starts an empty one at the same address.
     #[track_caller]
     pub fn restart(&mut self) {
+        self.start_again(true);
+    }
+
+    /// The same, and while it loads its data.
+    pub fn restart_loading(&mut self) {
+        self.start_again(false);
+    }
+
+    fn start_again(&mut self, ready: bool) {
         self.kill();
         let _ = std::fs::remove_file(self.socket());
-        if let Err(log) = self.spawn() {
+        if let Err(log) = self.spawn(ready) {
             panic!(
                 "Redis {} does not start again:\n{log}",
                 self.version.as_str()
