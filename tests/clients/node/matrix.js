@@ -84,7 +84,8 @@ async function outcome(one, make) {
 async function runAll(checks, proxied, direct) {
   // The installed one's package.json may not be exported.
   const version = JSON.parse(fs.readFileSync(`${process.env.NODE_PATH}/${library}/package.json`)).version;
-  console.log(`library ${library.replace(/-\d+$/, '')} ${version}`);
+  const title = library.startsWith('redis') ? 'node-redis' : 'ioredis';
+  console.log(`library ${title} ${version}`);
   let failed = false;
   for (const one of checks) {
     const name = one.name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

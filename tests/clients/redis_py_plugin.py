@@ -1,0 +1,31 @@
+"""A pytest plugin for redis-py's own tests: they connect by TLS where the url says so, and tell each test's outcome.
+
+Outcomes go to the file that RESPGATE_OUTCOMES names, as {test: passed | skipped | the failure's text}.
+"""
+
+import json
+import os
+
+OUTCOMES = {}
+
+
+def pytest_sessionstart(session):
+    url = session.config.getoption("--redis-url")
+    if url.startswith("rediss:"):
+        import redis
+        import tests.conftest
+
+        # The suite's own client fixture takes the url's options, but never the connection class that goes with it.
+        tests.conftest.Connection = redis.connection.SSLConnection
+
+
+def pytest_runtest_logreport(report):
+    if report.failed:
+        OUTCOMES[report.nodeid] = str(report.longrepr)[-2000:]
+    elif report.skipped or report.when == "call":
+        OUTCOMES.setdefault(report.nodeid, report.outcome)
+
+
+def pytest_sessionfinish(session):
+    with open(os.environ["RESPGATE_OUTCOMES"], "w") as out:
+        json.dump(OUTCOMES, out)
