@@ -177,7 +177,7 @@ async fn pub_sub(make: &Make<'_>) -> Outcome {
 
 async fn pub_sub_in_band(make: &Make<'_>) -> Outcome {
     make.need_resp3()?;
-    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let (send, mut receive) = tokio::sync::broadcast::channel(1000);
     let config = AsyncConnectionConfig::new().set_push_sender(send);
     let mut r = make
         .client("cart", 0)?
