@@ -7,6 +7,7 @@
 
 mod fred;
 mod in_process;
+mod own_tests;
 mod programs;
 mod redis_rs;
 mod redis_rs_async;
