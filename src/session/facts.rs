@@ -174,9 +174,10 @@ impl Facts {
             .is_some_and(|commands| commands.contains(name))
     }
 
-    /// Whether the upstream has HELLO, and so RESP3: since 6.0.
+    /// Whether the upstream has HELLO, and so RESP3: since 6.0, unless it is renamed there.
     pub fn has_hello(&self) -> bool {
-        self.version >= Version::new(6, 0, 0)
+        let renamed = self.commands.is_some() && !self.knows("hello");
+        self.version >= Version::new(6, 0, 0) && !renamed
     }
 }
 

@@ -175,6 +175,16 @@ fn a_hello_that_fails_or_is_refused_changes_nothing() {
 }
 
 #[test]
+fn a_hello_that_the_upstream_hides_is_answered_as_for_an_old_one() {
+    let mut it = modern();
+    it.facts.commands.as_mut().unwrap().remove("hello");
+    assert!(it.commands(&["HELLO 2", "HELLO 3"]).is_empty());
+    let got = it.upstream("");
+    assert!(got.starts_with("*14\r\n"), "{got}");
+    assert!(got.contains("-ERR unknown command 'HELLO'"), "{got}");
+}
+
+#[test]
 fn hello_may_be_the_login_and_go_on_to_the_upstream() {
     let mut it = Harness::new(Who::Chosen, AuthKind::Password, rules(&[], &[]));
     it.facts = modern().facts;
