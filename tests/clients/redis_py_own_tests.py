@@ -14,15 +14,15 @@ import tempfile
 PORT, CERTS, FOLDER, DIRECT, EXTENT = sys.argv[1:]
 HERE = pathlib.Path(__file__).resolve().parent
 
-# The rest tests the library without a server, wants clusters, modules or numpy, or logs in as others.
+# The rest tests the library without a server, wants clusters, modules or numpy, connects without TLS, or logs in as others.
 PARTS = {
     "commands": ["test_commands", "test_pipeline", "test_scripting", "test_lock", "test_monitor"],
     "pubsub": ["test_pubsub"] + [f"test_asyncio/test_{name}" for name in ("pubsub", "pipeline", "scripting", "monitor")],
 }
 MORE = ["test_connection", "test_connection_pool", "test_encoding", "test_function", "test_cache"]
-MORE += ["test_keyspace_notifications", "test_multiprocessing", "test_retry", "test_hash", "test_client"]
+MORE += ["test_keyspace_notifications", "test_retry", "test_hash", "test_client"]
 MORE += [f"test_asyncio/test_{name}" for name in ("commands", "lock", "connection", "connection_pool", "encoding", "hash", "retry")]
-MORE += [f"test_asyncio/test_{name}" for name in ("keyspace_notifications", "cwe_404", "client")]
+MORE += [f"test_asyncio/test_{name}" for name in ("keyspace_notifications", "client")]
 FILES = PARTS.get(EXTENT) or sum(PARTS.values(), []) + MORE
 MARKS = "not onlycluster and not redismod and not ssl and not cp_integration and not replica and not multidb_integration"
 
