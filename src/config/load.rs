@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
-use super::types::Config;
+use super::types::{Config, ListenerKind};
 use super::{environment, identity, listener, raw, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
@@ -93,6 +93,20 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         log: settings::log(&mut root),
     };
     settings::admin(&mut root);
+    warn_of_missing_addresses(&config, root.report);
     root.finish();
     config
+}
+
+/// A Sentinel is asked for addresses, and without a map its answers lead around the proxy.
+fn warn_of_missing_addresses(config: &Config, report: &Report) {
+    let is_sentinel = |kind| kind == ListenerKind::Sentinel;
+    let listener = config.listeners.iter().find(|it| is_sentinel(it.kind));
+    if let Some(listener) = listener.filter(|_| config.addresses.is_empty()) {
+        report.warning(
+            &format!("listener.{}.kind", listener.name),
+            listener.kind.as_str(),
+            "rewrite.addresses is empty: clients are told where the Redis is, and not its respgate",
+        );
+    }
 }

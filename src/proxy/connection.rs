@@ -179,8 +179,16 @@ async fn hold(
         });
     }
     drop(relay);
+    if matches!(end, End::Stalled) {
+        // To the client it looks like a broken network: here alone one can learn why.
+        tracing::info!(
+            session = id,
+            peer = peer.address,
+            "cut: the client took nothing for write_timeout"
+        );
+    }
     match end {
-        End::Client | End::Cut => {}
+        End::Client | End::Stalled | End::Cut => {}
         _ => close(downstream).await,
     }
     end

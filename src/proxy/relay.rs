@@ -34,7 +34,9 @@ pub(super) enum End {
     Upstream,
     /// The client didn't log in in time, or was idle for too long.
     Timeout,
-    /// The client took nothing for `write_timeout`, or nobody answered it after its close.
+    /// The client took nothing for `write_timeout`.
+    Stalled,
+    /// Nobody answered the client after its close.
     Cut,
     /// Its user is gone or off, or may not hear any more what it listens to.
     Revoked,
@@ -357,6 +359,7 @@ impl End {
             Self::Client => "client",
             Self::Upstream => "upstream",
             Self::Timeout => "timeout",
+            Self::Stalled => "stalled",
             Self::Cut => "cut",
             Self::Revoked => "revoked",
             Self::Desync(_) => "desync",

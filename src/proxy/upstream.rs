@@ -176,8 +176,21 @@ impl Connector {
             stream,
             buffer: BytesMut::new(),
         };
-        within(left(), "AUTH", self.log_in(&mut dialogue)).await?;
+        within(left(), "AUTH", self.log_in(&mut dialogue))
+            .await
+            .map_err(|error| self.first_word(error))?;
         Ok(dialogue)
+    }
+
+    /// Why our first word on a connection was not answered. A port with TLS hangs up at a command in
+    /// plaintext.
+    pub(super) fn first_word(&self, error: UpstreamError) -> UpstreamError {
+        if self.tls.is_none() && error.is_hangup() {
+            let text = "it hung up at our first word: does it speak TLS?";
+            UpstreamError::Answer(text.to_owned())
+        } else {
+            error
+        }
     }
 
     async fn connect(&self) -> Result<Stream, UpstreamError> {

@@ -1,6 +1,8 @@
 //! New rules for a session that is at work.
 
-use crate::policy::Selector;
+use std::sync::Arc;
+
+use crate::policy::{Selector, User};
 
 use super::known::Mode;
 use super::login::Revoked;
@@ -33,17 +35,22 @@ impl Session {
     /// no more byte: it may hold the beginning of a request.
     pub fn adopt(&mut self, rules: &Rules, up: &mut Pipe) -> Result<(), Revoked> {
         self.generation = rules.generation();
+        let before = self.login.user().map(Arc::clone);
         let changed = self.login.renew(rules.policy())?;
         self.set_limits(rules);
         if changed {
             self.spoil_transaction(up);
         }
-        self.may_listen_on(rules)
+        // Who is another user since its last AUTH has no rights that it could keep.
+        let before = before.filter(|_| !self.has_changed_user);
+        self.has_changed_user = false;
+        self.may_listen_on(before.as_deref(), rules)
     }
 
     /// Whether the user may hold what this client listens to. Redis too kills the subscribers that
-    /// lose a channel; monitors and replicas it forgets.
-    fn may_listen_on(&self, rules: &Rules) -> Result<(), Revoked> {
+    /// lose a channel; monitors and replicas it forgets. `before`: the user as it was when all that was
+    /// allowed.
+    fn may_listen_on(&self, before: Option<&User>, rules: &Rules) -> Result<(), Revoked> {
         let Some(user) = self.login.user() else {
             // After a RESET all of it goes with the upstream connection.
             return Ok(());
@@ -55,7 +62,13 @@ impl Session {
             let mut selectors = selectors.iter();
             selectors.any(|selector| selector.allows_channel(name, is_pattern))
         };
-        if subscriptions.may_be_any() && !hears_all && !subscriptions.are_within(hears) {
+        // Where there are more names than are known, no pattern may be lost.
+        let keeps_all = || before.is_some_and(|before| keeps_channels(before, user));
+        if subscriptions.may_be_any()
+            && !hears_all
+            && !subscriptions.are_within(hears)
+            && !keeps_all()
+        {
             return Err(Revoked::Channel);
         }
         let runs = |name: &str| {
@@ -95,4 +108,17 @@ impl Session {
         // Its error is nobody's: the client sent nothing for it.
         self.slots.push_poison(&[]);
     }
+}
+
+/// Whether every channel pattern of the one user, word by word, is the other's too.
+fn keeps_channels(before: &User, now: &User) -> bool {
+    let patterns = |user: &User| {
+        let rules = user.selectors().iter().map(Selector::describe_channels);
+        rules.collect::<Vec<_>>().join(&b' ')
+    };
+    let now = patterns(now);
+    patterns(before)
+        .split(|&byte| byte == b' ')
+        .filter(|old| !old.is_empty())
+        .all(|old| now.split(|&byte| byte == b' ').any(|new| new == old))
 }

@@ -197,6 +197,10 @@ impl Refusal {
             Self::Policy(DenyReason::Database { .. }) => {
                 line(&["-NOPERM No permissions to access database"]);
             }
+            // A number that versions read differently.
+            Self::Policy(DenyReason::Unparsable { .. }) if *command == "select" => {
+                line(&["-NOPERM No permissions to access database"]);
+            }
             // Redis' own ACL lets DEBUG reach any key; only SORT has a text of its own.
             Self::Policy(
                 DenyReason::Key { .. }

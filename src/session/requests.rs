@@ -162,7 +162,8 @@ impl Session {
             }
             let refusal = Refusal::TooLarge;
             let (scratch, login) = (&mut self.scratch, &self.login);
-            refuse(scratch, login, standing, refusal, None, &args, taking);
+            let entry = taking.rules.names().find(args.name());
+            refuse(scratch, login, standing, refusal, entry, &args, taking);
             action = Action::Refuse(refusal);
         }
         if let Action::Forward(_, Kind::Listen(listen), entry) = &action
@@ -394,6 +395,7 @@ impl Session {
     fn doubt_listening(&mut self) {
         if self.is_listening() || self.known.subscriptions.may_be_any() {
             self.generation = OUTDATED;
+            self.has_changed_user = true;
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Session {
     /// Of the rules that it obeys; [`OUTDATED`] from a change of its own making until it has
     /// adopted what came of it.
     pub(super) generation: u64,
+    /// It may be another user than when it began to listen to something.
+    pub(super) has_changed_user: bool,
     pub(super) scanner: RequestScanner,
     pub(super) replies: ReplyScanner,
     pub(super) slots: Slots,
@@ -100,6 +102,7 @@ impl Session {
             id,
             login,
             generation: rules.generation(),
+            has_changed_user: false,
             scanner: RequestScanner::new(Limits::UNAUTHENTICATED),
             replies: ReplyScanner::default(),
             slots: Slots::default(),

@@ -250,6 +250,11 @@ fn client_that_takes_nothing_is_cut() {
     eventually("the client that does not read is cut", || {
         server.connected_clients() <= before
     });
+    eventually("the log tells why", || {
+        proxy
+            .log_text()
+            .contains("cut: the client took nothing for write_timeout")
+    });
     drop(client);
     assert_eq!(
         proxy.client("cart").call(&["PING"]),

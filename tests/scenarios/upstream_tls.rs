@@ -275,10 +275,17 @@ fn plaintext_and_tls_that_meet_are_told() {
         ),
         "is this a plaintext port?",
     );
-    expect_complaint(
-        &format!("address = \"127.0.0.1:{}\"", server.port),
-        "it hung up at our first word: does it speak TLS?",
-    );
+    // The first word is INFO, or AUTH where there is a password.
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "token").unwrap();
+    let file = format!("password_file = \"{}\"", password.display());
+    for lines in ["", file.as_str()] {
+        expect_complaint(
+            &format!("address = \"127.0.0.1:{}\"\n{lines}", server.port),
+            "it hung up at our first word: does it speak TLS?",
+        );
+    }
 }
 
 /// A client certificate of the shared authority that ends so many seconds from now.

@@ -361,3 +361,15 @@ fn an_upstream_is_a_redis_or_a_sentinel_for_all_its_listeners() {
         "listener.b.kind = \"redis\": another listener of the same upstream says \"sentinel\"",
     );
 }
+
+#[test]
+fn a_sentinel_without_a_map_of_addresses_is_a_warning() {
+    let text = listener("kind = \"sentinel\"");
+    warns(
+        &text,
+        "listener.main.kind = \"sentinel\": rewrite.addresses is empty: clients are told where the \
+         Redis is, and not its respgate",
+    );
+    let map = "[rewrite.addresses]\n\"10.0.0.5:6379\" = \"redis-a.example.com:6380\"\n";
+    assert!(good(&[&text, map].concat()).warnings.is_empty());
+}

@@ -15,14 +15,7 @@ pub(super) async fn introduce(
     let mut dialogue = connector.open().await?;
     let (facts, gaps) = within(ANSWER_WITHIN, "INFO and COMMAND", async {
         let identified = identify(&mut dialogue).await;
-        let (mut facts, unknown) = match identified {
-            // What a port with TLS does to a plaintext command.
-            Err(error) if error.is_hangup() && connector.settings().tls.is_none() => {
-                let text = "it hung up at our first word: does it speak TLS?";
-                return Err(UpstreamError::Answer(text.to_owned()));
-            }
-            identified => identified?,
-        };
+        let (mut facts, unknown) = identified.map_err(|error| connector.first_word(error))?;
         let listed = dialogue.ask(&["COMMAND"]).await?;
         // A command that isn't there is unknown before it needs a login: INFO may have hidden this.
         refuse_noauth(&listed)?;

@@ -108,7 +108,10 @@ impl Relay<'_> {
             if login == Some(next) {
                 return Poll::Ready(End::Timeout);
             }
-            if closing == Some(next) || self.deadlines.stalled == Some(next) {
+            if self.deadlines.stalled == Some(next) {
+                return Poll::Ready(End::Stalled);
+            }
+            if closing == Some(next) {
                 return Poll::Ready(End::Cut);
             }
             if probe == Some(next) {

@@ -466,6 +466,25 @@ fn who_may_not_listen_any_more_is_cut() {
 }
 
 #[test]
+fn who_listens_to_more_than_can_be_noted_is_cut_only_when_a_pattern_goes() {
+    let users = |rules| policy(format!("user admin on +@all ~* {rules}\n").as_bytes());
+    for (rules, expected) in [
+        ("&pub:* &b (&c)", Ok(())),
+        ("&more &pub:* &b (&c)", Ok(())),
+        ("&b (&pub:*) (&c)", Ok(())),
+        ("&*", Ok(())),
+        ("&pub:* &b", Err(Revoked::Channel)),
+        ("&pub* &b &c", Err(Revoked::Channel)),
+    ] {
+        let mut it = modern();
+        it.reload(users("&pub:* &b (+get) (&c)")).unwrap();
+        let long = format!("SUBSCRIBE pub:{}", "x".repeat(40_000));
+        it.commands(&[&long, &long.replace("pub:", "pub:y")]);
+        assert_eq!(it.reload(users(rules)), expected, "{rules}");
+    }
+}
+
+#[test]
 fn another_user_does_not_inherit_what_is_listened_to() {
     let mut it = Harness::new(Who::Chosen, AuthKind::Password, rules(&[], &[]));
     it.facts = modern().facts;
