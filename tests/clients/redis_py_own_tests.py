@@ -31,7 +31,7 @@ def start(url, outcomes, tests, left_out):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "redis_py_plugin", "-p", "no:cacheprovider", "-m", MARKS]
     # Its own settings ask for plugins that only its developers need.
     command += [f"--deselect={test}" for test in left_out]
-    command += ["-o", "addopts=", "-o", "filterwarnings=ignore", "-o", "timeout=60", "--redis-url", url]
+    command += ["-o", "addopts=", "-o", "filterwarnings=ignore", "--redis-url", url]
     env = dict(os.environ, PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1", RESPGATE_OUTCOMES=outcomes)
     log = open(f"{outcomes}.log", "w")
     return subprocess.Popen(command + tests, cwd=FOLDER, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -6,6 +6,8 @@ Outcomes go to the file that RESPGATE_OUTCOMES names, as {test: passed | skipped
 import json
 import os
 
+import pytest_timeout
+
 OUTCOMES = {}
 
 
@@ -17,6 +19,11 @@ def pytest_sessionstart(session):
 
         # The suite's own client fixture takes the url's options, but never the connection class that goes with it.
         tests.conftest.Connection = redis.connection.SSLConnection
+
+
+def pytest_timeout_set_timer(item, settings):
+    # Some tests have 5 seconds and end the whole process then: too little for a busy machine, and too much at stake.
+    return pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=60, method="signal"))
 
 
 def pytest_runtest_logreport(report):
