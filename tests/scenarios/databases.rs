@@ -216,7 +216,7 @@ fn numbers_that_versions_read_differently_are_refused() {
         let reply = client.call(&["SELECT", number]);
         assert_eq!(
             reply.error(),
-            "NOPERM No permissions to access a key",
+            "NOPERM No permissions to access database",
             "{number:?}"
         );
     }
