@@ -79,12 +79,6 @@ impl Session {
                 down.forward(here);
                 break;
             }
-            // Behind the last word nothing more is said, whatever the upstream still pushes.
-            let over = self.phase == Phase::Ended && self.slots.is_empty() && self.piece.is_none();
-            if over {
-                down.discard_input();
-                break;
-            }
             let mut piece = match self.piece {
                 Some(piece) => piece,
                 None => match self.begin(down)? {

@@ -12,7 +12,7 @@ use crate::frame::{Cutter, Frame};
 use crate::generate::Author;
 use crate::mask::first_difference;
 use crate::play::{Heard, MONITORED, frames_of, play};
-use crate::script::Conversation;
+use crate::script::{Conversation, Ends};
 use crate::sides::{Side, User};
 use crate::support::{RedisServer, Version};
 use crate::wire::hurry;
@@ -140,7 +140,7 @@ impl Run {
         self.errors += said.filter(|frame| frame.is_error()).count();
         let ours = play(conversation, &mut self.proxied, &source, Some(&native));
         let goodbyes = [&mut self.native, &mut self.proxied].map(Side::wait_for_goodbyes);
-        if let Some(text) = difference(&native, &ours) {
+        if let Some(text) = difference(conversation, &native, &ours) {
             return Some(text);
         }
         if let Some(text) = goodbyes.into_iter().find_map(Result::err) {
@@ -206,11 +206,11 @@ fn shorter(conversation: &Conversation) -> Vec<Conversation> {
     all
 }
 
-fn difference(native: &Heard, ours: &Heard) -> Option<String> {
+fn difference(conversation: &Conversation, native: &Heard, ours: &Heard) -> Option<String> {
     for (index, (theirs, our)) in native.streams.iter().zip(&ours.streams).enumerate() {
         let (a, b) = (frames_of(theirs), frames_of(our));
         if let Some(at) = first_difference(&a, &b)
-            && !pushes_alone(&a, &b)
+            && !pushes_alone(&a, &b, is_ended(conversation, index, &a))
         {
             let failure = ours.failure.as_deref().unwrap_or("both held it to the end");
             let mut text = format!("connection {index}, frame {at} ({failure}):\n");
@@ -229,10 +229,22 @@ fn difference(native: &Heard, ours: &Heard) -> Option<String> {
     failure.map(|failure| format!("the same was read, but: {failure}"))
 }
 
+/// Whether a connection ended while it said its last: by a protocol error, QUIT, or its client's leaving.
+fn is_ended(conversation: &Conversation, connection: usize, native: &[Frame]) -> bool {
+    let mut steps = conversation.steps.iter();
+    let leaves = |ends: &Ends| matches!(ends, Ends::HalfClosed | Ends::Cut);
+    let left = steps.any(|step| step.connection == connection && leaves(&step.ends));
+    let mut frames = native.iter().rev();
+    let last = frames.find(|frame| frame.kind() != b'>');
+    left || last.is_some_and(|last| {
+        last.head.starts_with(b"-ERR Protocol error") || last.head.starts_with(b"+OK")
+    })
+}
+
 /// RESP3's pushes and MONITOR's lines may stand between any two replies, of which some are the
 /// proxy's own, and invalidations may come as one or as several,
 /// with a key once or as often as it was written: that depends on what Redis read in one turn.
-fn pushes_alone(native: &[Frame], ours: &[Frame]) -> bool {
+fn pushes_alone(native: &[Frame], ours: &[Frame], ended: bool) -> bool {
     let is_line = |frame: &Frame| frame.head.starts_with(MONITORED.as_bytes());
     let is_push =
         |frame: &&Frame| is_line(frame) || frame.kind() == b'>' || frame.invalidated().is_some();
@@ -252,17 +264,11 @@ fn pushes_alone(native: &[Frame], ours: &[Frame]) -> bool {
         let keys = frames.iter().filter_map(Frame::invalidated);
         keys.flatten().cloned().collect()
     };
-    // Redis tells them at the end of its turn, and whom it is about to close for what he has said
-    // last is told nothing any more; here the last word is the proxy's own.
-    let last = native.iter().rfind(|frame| !is_push(frame));
-    let closes = last.is_some_and(|last| {
-        last.head.starts_with(b"-ERR Protocol error") || last.head.starts_with(b"+OK")
-    });
-    let same_keys = match closes {
-        true => keys(native).is_subset(&keys(ours)),
-        false => keys(native) == keys(ours),
-    };
-    let same = ours.iter().any(|frame| is_push(&frame))
+    // Invalidations come behind the reply or at the end of Redis' turn; whom it is about to close, or
+    // who is leaving, may have them or not.
+    let same_keys = ended || keys(native) == keys(ours);
+    let any = native.iter().chain(ours).any(|frame| is_push(&frame));
+    let same = any
         && others(native) == others(ours)
         && same_keys
         && first_difference(&replies(native), &replies(ours)).is_none();

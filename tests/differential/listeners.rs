@@ -167,7 +167,9 @@ pub fn monitor(author: &mut Author<'_>) {
         return;
     };
     author.speakers[speaker].monitor = true;
-    author.say_it(speaker, vec![Item::request(&["MONITOR"])]);
+    // In a transaction that a MULTI among other requests may have opened it is refused, on purpose.
+    let alone = ["DISCARD", "MONITOR"].map(|word| Item::request(&[word]));
+    author.say_it(speaker, alone.into());
     for _ in 0..author.random.between(1, 3) {
         let Some(other) = author.somebody_plain() else {
             break;

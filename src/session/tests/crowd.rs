@@ -399,10 +399,7 @@ impl Crowd {
         }
         let mut rest: Vec<u8> = next.cloned().unwrap_or_default();
         unasked.for_each(|item| rest.extend(item));
-        if whole && self.session.has_ended() {
-            // Behind the last word nothing more is said.
-            assert!(rest.starts_with(got), "{}", got.escape_ascii());
-        } else if whole {
+        if whole {
             assert_eq!(
                 got.escape_ascii().to_string(),
                 rest.escape_ascii().to_string()

@@ -498,24 +498,6 @@ fn another_user_does_not_inherit_what_is_listened_to() {
 }
 
 #[test]
-fn behind_the_last_word_nothing_is_pushed() {
-    let push = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n";
-    let error = "-ERR Protocol error: invalid multibulk length\r\n";
-    for (last, word) in [("QUIT\r\n", "+OK\r\n"), ("*99999999999\r\n", error)] {
-        let mut it = modern();
-        it.commands(&["HELLO 3"]);
-        it.upstream("%0\r\n");
-        it.commands(&["SET k v"]);
-        it.client(last.as_bytes());
-        assert_eq!(
-            it.upstream(&format!("+OK\r\n{push}")),
-            format!("+OK\r\n{word}")
-        );
-        assert!(it.session.has_ended() && it.session.is_settled());
-    }
-}
-
-#[test]
 fn reset_forgets_every_mode() {
     let mut it = modern();
     it.commands(&["HELLO 3", "SUBSCRIBE a", "CLIENT REPLY OFF"]);
