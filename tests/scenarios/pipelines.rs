@@ -82,11 +82,12 @@ fn refused_pipeline_longer_than_memory_costs_none() {
 }
 
 #[test]
-fn memory_after_ten_rounds_of_load_is_that_after_two() {
+fn memory_under_load_comes_to_rest() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::start(&server);
-    let mut after_two = 0;
-    for round in 1..=10 {
+    let mut marks = vec![];
+    // How much is on its way at once, and so how high it goes, is chance; a leak goes on for ever.
+    for round in 1..=40 {
         let mut clients: Vec<_> = (0..50).map(|_| proxy.client("cart")).collect();
         let mut requests = command(&["SET", "cart:1", &"v".repeat(1000)]);
         requests.extend(command(&["GET", "cart:1"]));
@@ -100,14 +101,16 @@ fn memory_after_ten_rounds_of_load_is_that_after_two() {
             }
         }
         drop(clients);
-        if round == 2 {
-            after_two = proc_status_bytes(proxy.pid(), "VmRSS:");
+        if round % 8 != 2 {
+            continue;
         }
+        let now = proc_status_bytes(proxy.pid(), "VmRSS:");
+        // One page more or less is no leak, hence the half megabyte.
+        let rests = |before: &u64| now as f64 <= *before as f64 * 1.05 + 524_288.0;
+        if marks.last().is_some_and(rests) {
+            return;
+        }
+        marks.push(now);
     }
-    let after_ten = proc_status_bytes(proxy.pid(), "VmRSS:");
-    // One page more or less is no leak, hence the half megabyte.
-    assert!(
-        after_ten as f64 <= after_two as f64 * 1.05 + 524_288.0,
-        "{after_two} bytes, then {after_ten}"
-    );
+    panic!("it grows on, every eight rounds: {marks:?} bytes");
 }
