@@ -7,6 +7,7 @@ use crate::policy::{Selector, User};
 use super::known::Mode;
 use super::login::Revoked;
 use super::pipe::Pipe;
+use super::replicate::may_sync;
 use super::requests::POISON;
 use super::rules::Rules;
 use super::state::{Flow, OUTDATED, Phase, Session};
@@ -71,24 +72,21 @@ impl Session {
         {
             return Err(Revoked::Channel);
         }
-        let runs = |name: &str| {
-            let id = rules.table().find(name.as_bytes());
+        let table = rules.table();
+        let may_monitor = || {
+            let id = table.find(b"monitor");
             id.is_some_and(|id| selectors.iter().any(|one| one.allows_command(id)))
+        };
+        let may_replicate = || {
+            let mut ids = [b"psync".as_slice(), b"sync"].into_iter();
+            ids.any(|name| table.find(name).is_some_and(|id| may_sync(user, id)))
         };
         let (monitors, replicates) = match self.known.mode {
             Mode::Monitoring => (true, false),
             Mode::Replicating => (false, true),
             Mode::Requests => self.slots.takeovers(),
         };
-        let reads_all = |name: &str| {
-            let id = rules.table().find(name.as_bytes());
-            let both = |one: &Selector| {
-                one.allows_all_keys() && id.is_some_and(|id| one.allows_command(id))
-            };
-            selectors.iter().any(both)
-        };
-        if monitors && !runs("monitor") || replicates && !(reads_all("psync") || reads_all("sync"))
-        {
+        if monitors && !may_monitor() || replicates && !may_replicate() {
             return Err(Revoked::Command);
         }
         Ok(())

@@ -7,8 +7,7 @@ use crate::policy::Permit;
 use crate::resp::Args;
 use crate::rewrite::Entry;
 
-use super::facts::Facts;
-use super::facts::Version;
+use super::facts::{Facts, Version};
 use super::hello::Hello;
 use super::host::{Host, Refused};
 use super::judge::{Verdict, judge};
@@ -72,23 +71,19 @@ pub(super) fn prepare<'r>(
     let is_exec = entry.is_some_and(|entry| {
         taking.rules.kinds().get(entry.run()) == Kind::Transaction(Transaction::Exec)
     });
-    if is_exec && taking.facts.version >= EXEC_ABORTS {
-        match standing.multi() {
-            Multi::Pending => return Action::Hold,
-            Multi::Open => {
-                refuse(scratch, login, standing, refusal, entry, args, taking);
-                say_abort(scratch);
-                return Action::Abort;
-            }
-            Multi::Closed => {
-                refuse(scratch, login, standing, refusal, entry, args, taking);
-                say_abort(scratch);
-                return Action::Refuse(refusal);
-            }
-        }
+    let aborts = is_exec && taking.facts.version >= EXEC_ABORTS;
+    let multi = standing.multi();
+    if aborts && multi == Multi::Pending {
+        return Action::Hold;
     }
     refuse(scratch, login, standing, refusal, entry, args, taking);
-    Action::Refuse(refusal)
+    if aborts {
+        say_abort(scratch);
+    }
+    match multi {
+        Multi::Open if aborts => Action::Abort,
+        _ => Action::Refuse(refusal),
+    }
 }
 
 /// From here on an EXEC that is refused ends its transaction. Before, it is an error like any other

@@ -54,6 +54,12 @@ pub(super) fn judge_replconf<'r>(
     }
 }
 
+/// Whether the user may run this one, SYNC or PSYNC, and have all that it sends.
+pub(super) fn may_sync(user: &User, id: CommandId) -> bool {
+    let mut selectors = user.selectors().iter();
+    selectors.any(|one| one.allows_command(id) && one.allows_all_keys())
+}
+
 /// Judges SYNC and PSYNC, which the policy has allowed as commands. Redis asks for no more; but what
 /// they send is every key.
 pub(super) fn judge_sync<'r>(
@@ -64,11 +70,7 @@ pub(super) fn judge_sync<'r>(
     table: &Table,
 ) -> Verdict<'r> {
     debug_assert!(table.command(id).parent.is_none());
-    let reads_all = user
-        .selectors()
-        .iter()
-        .any(|selector| selector.allows_command(id) && selector.allows_all_keys());
-    match reads_all {
+    match may_sync(user, id) {
         true => Verdict::Forward(permit, Kind::Sync, entry),
         false => Verdict::Refuse(Refusal::Policy(DenyReason::AllKeys {
             index: 0,

@@ -130,14 +130,7 @@ impl Session {
     fn give_own(&mut self, down: &mut Pipe) {
         loop {
             match self.slots.front() {
-                Some(Slot::Local { .. }) => {
-                    let muted = self.muted;
-                    self.slots.pop(|ours| {
-                        if !muted {
-                            down.inject(ours);
-                        }
-                    });
-                }
+                Some(Slot::Local { .. }) => self.pop(down),
                 Some(Slot::Mute(muted)) => {
                     self.muted = muted;
                     self.slots.pop(|_| {});
@@ -145,6 +138,17 @@ impl Session {
                 _ => break,
             }
         }
+    }
+
+    /// The slot at the front is done with; the client gets what is ours of it.
+    #[inline]
+    fn pop(&mut self, down: &mut Pipe) {
+        let muted = self.muted;
+        self.slots.pop(|ours| {
+            if !muted {
+                down.inject(ours);
+            }
+        });
     }
 
     /// Whether what comes next is a reply of which nothing needs to be known: most are, and one byte
@@ -234,14 +238,9 @@ impl Session {
         };
         let mut shown = !self.muted;
         match slot {
-            Slot::Transaction(transaction) => {
-                self.known.in_multi = is_open_after(transaction, line, self.known.in_multi);
-                self.known.place.transacted(transaction, line);
-            }
+            Slot::Transaction(transaction) => transacted(&mut self.known, transaction, line),
             Slot::Abort { .. } => {
-                let discard = Transaction::Discard;
-                self.known.in_multi = is_open_after(discard, line, self.known.in_multi);
-                self.known.place.transacted(discard, line);
+                transacted(&mut self.known, Transaction::Discard, line);
                 shown = false;
             }
             Slot::Select(target) => self.known.place.selected(target, line),
@@ -294,12 +293,7 @@ impl Session {
             Piece::Held(Held::Message) | Piece::Unasked => {}
             Piece::Answer { .. } | Piece::Held(_) => {
                 self.fresh = false;
-                let muted = self.muted;
-                self.slots.pop(|ours| {
-                    if !muted {
-                        down.inject(ours);
-                    }
-                });
+                self.pop(down);
             }
             Piece::Confirmation(to, on) => {
                 self.fresh = false;
@@ -345,6 +339,12 @@ fn is_monitors_line(bytes: &[u8]) -> Option<bool> {
     let digits = digits.count();
     let next = time.get(digits)?;
     Some(digits > 0 && *next == b'.')
+}
+
+/// MULTI, EXEC or DISCARD is answered.
+fn transacted(known: &mut Known, transaction: Transaction, line: &[u8]) {
+    known.in_multi = is_open_after(transaction, line, known.in_multi);
+    known.place.transacted(transaction, line);
 }
 
 /// Whether a transaction is open after this reply. In doubt it is: then a refusal goes by way of

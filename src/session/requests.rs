@@ -10,7 +10,7 @@ use crate::rewrite::Replacement;
 use super::facts::{Facts, Version};
 use super::host::Host;
 use super::kind::Kind;
-use super::known::{Mode, Standing};
+use super::known::{Known, Mode, Standing};
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
@@ -166,11 +166,7 @@ impl Session {
             refuse(scratch, login, standing, refusal, entry, &args, taking);
             action = Action::Refuse(refusal);
         }
-        if let Action::Forward(_, Kind::Listen(listen), entry) = &action
-            && let Some(args) = entry.judged(&args)
-        {
-            self.known.subscriptions.asked(*listen, &args);
-        }
+        note_listening(&action, &args, &mut self.known);
         let len = self.scanner.consumed();
         let forwarded = match action {
             Action::Hold => {
@@ -234,11 +230,7 @@ impl Session {
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let action = prepare(scratch, login, standing, self.id, &args, taking);
-        if let Action::Forward(_, Kind::Listen(listen), entry) = &action
-            && let Some(args) = entry.judged(&args)
-        {
-            self.known.subscriptions.asked(*listen, &args);
-        }
+        note_listening(&action, &args, &mut self.known);
         let way = match action {
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
@@ -437,6 +429,16 @@ impl Session {
     pub(super) fn send_name(&mut self, name: &[u8], up: &mut Pipe) {
         encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
         self.slots.push(Slot::Swallow);
+    }
+}
+
+/// What is subscribed to is noted before it is asked for.
+#[inline]
+fn note_listening(action: &Action<'_>, args: &Args<'_>, known: &mut Known) {
+    if let Action::Forward(_, Kind::Listen(listen), entry) = action
+        && let Some(args) = entry.judged(args)
+    {
+        known.subscriptions.asked(*listen, &args);
     }
 }
 
