@@ -9,6 +9,7 @@
 //! - `keys`: [`touches`] visits the keys and channels of a request; `walk` follows key specs,
 //!   `options` holds the hand-written parsers of those commands whose keys depend on their options.
 //! - `databases`: which databases a request reaches; `gate`: what a command asks for besides a rule.
+//! - `sharing`: which of them may follow those of other clients on one connection.
 //! - `learn`: commands that the table lacks, from what a server says of them; `merge`: from what
 //!   several say.
 //! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
@@ -26,6 +27,7 @@ mod learn;
 mod merge;
 mod name;
 mod record;
+mod sharing;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -40,4 +42,5 @@ pub use keys::{
 pub use learn::{Learned, SkipReason, Skipped, learn};
 pub use merge::merge;
 pub use name::{MAX_NAME_LEN, NameError, NameIndex};
+pub use sharing::Sharing;
 pub use table::{Command, CommandId, MAX_COMMANDS, Resolved, Table, TableError};

@@ -15,6 +15,7 @@ use super::generated::RECORDS;
 use super::keys::{Channels, Keys, Need};
 use super::name::{NameError, NameIndex};
 use super::record::Record;
+use super::sharing::Sharing;
 use crate::resp::Args;
 
 /// As many as Redis' own bitmaps of allowed commands hold (`USER_COMMAND_BITS_COUNT`).
@@ -43,6 +44,8 @@ pub struct Command {
     pub databases: Databases,
     /// What it asks for besides a rule that allows it.
     pub gate: Gate,
+    /// What it asks of the connection that it is sent on.
+    pub sharing: Sharing,
     /// How much must be here to tell what a request touches.
     pub need: Need,
     /// The version that introduced it; empty where no server says so.
@@ -122,6 +125,7 @@ impl Command {
             channels,
             databases: Databases::default(),
             gate: Gate::default(),
+            sharing: Sharing::default(),
             since: "",
             learned: false,
             parent: None,
@@ -170,16 +174,18 @@ impl Command {
     }
 
     fn of(record: &Record) -> Self {
+        let command = Self::new(
+            record.name,
+            record.arity,
+            Flags::of(record.flags),
+            Categories::of(record.categories),
+            Keys::of(record),
+            Channels::of(record.name),
+        );
         Self {
             since: record.since,
-            ..Self::new(
-                record.name,
-                record.arity,
-                Flags::of(record.flags),
-                Categories::of(record.categories),
-                Keys::of(record),
-                Channels::of(record.name),
-            )
+            sharing: Sharing::of(&command),
+            ..command
         }
     }
 }
