@@ -137,6 +137,18 @@ mod tests {
             "bzmpop",
             "bzpopmax",
             "bzpopmin",
+            "vadd",
+            "vcard",
+            "vdim",
+            "vemb",
+            "vgetattr",
+            "vinfo",
+            "vismember",
+            "vlinks",
+            "vrandmember",
+            "vrem",
+            "vsetattr",
+            "vsim",
         ];
         assert_eq!(names(Sharing::Waits), waits);
         let at_once = [
