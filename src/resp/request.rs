@@ -166,6 +166,12 @@ impl RequestScanner {
         self.cursor
     }
 
+    /// Bytes that the request has at least, by what is known of it.
+    pub fn least(&self) -> usize {
+        let payload = self.payload.map_or(0, |length| length as usize + 2);
+        self.cursor + payload
+    }
+
     /// Arguments that the header declared; 0 before it is here.
     pub fn declared(&self) -> usize {
         self.declared as usize

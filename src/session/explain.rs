@@ -11,6 +11,7 @@ use super::known::{Known, Standing};
 use super::login::{Login, LoginError};
 use super::outcome::Refusal;
 use super::prepare::name_of;
+use super::routing::Routing;
 use super::rules::Rules;
 use super::slots::Slots;
 
@@ -59,7 +60,9 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
         commands: Some(every.collect()),
         ..Facts::default()
     };
+    let routing = Routing::default();
     let standing = Standing {
+        routing: &routing,
         slots: &Slots::default(),
         known: &Known::default(),
     };

@@ -110,3 +110,33 @@ pub(super) fn answer(facts: &Facts, session: u64, out: &mut BytesMut) {
     encode_bulk(b"modules", out);
     encode_header(b'*', 0, out);
 }
+
+/// A server's answer with another number in the place of its `id`.
+pub(super) fn renumbered(answer: &[u8], id: u64) -> BytesMut {
+    const KEY: &[u8] = b"$2\r\nid\r\n:";
+    let mut out = BytesMut::with_capacity(answer.len() + 20);
+    let at = answer.windows(KEY.len()).position(|window| window == KEY);
+    let Some(at) = at else {
+        out.extend_from_slice(answer);
+        return out;
+    };
+    let (before, rest) = answer.split_at(at + KEY.len() - 1);
+    let end = rest.iter().position(|&byte| byte == b'\r');
+    out.extend_from_slice(before);
+    encode_header(b':', id, &mut out);
+    out.extend_from_slice(&rest[end.map_or(rest.len(), |end| (end + 2).min(rest.len()))..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_gets_another_number() {
+        let answer = b"*4\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:17\r\n";
+        let told = &b"*4\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:4503599627370497\r\n"[..];
+        assert_eq!(renumbered(answer, (1 << 52) + 1), told);
+        assert_eq!(renumbered(b"*0\r\n", 1), &b"*0\r\n"[..]);
+    }
+}

@@ -139,7 +139,10 @@ fn judge_known<'r>(
     match kind {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
         Kind::Acl | Kind::ClientReply => judge_own(kind, standing),
-        Kind::Shim(_) if !facts.is_older_than(command.since) => {
+        Kind::Shim(shim)
+            if !facts.is_older_than(command.since)
+                && !(shim.is_of_the_client() && standing.routing.shares()) =>
+        {
             Verdict::Forward(permit, Kind::Plain, entry)
         }
         // In a transaction the server itself says that it has no such command.
@@ -148,6 +151,8 @@ fn judge_known<'r>(
         }
         Kind::Shim(_) => judge_own(kind, standing),
         Kind::Script => judge_script(user, id, &judged, permit, entry, rules, facts),
+        Kind::Wait if standing.routing.shares() => Verdict::Refuse(Refusal::Shared),
+        Kind::Wait => Verdict::Forward(permit, Kind::Blocking, entry),
         Kind::Select(_) => Verdict::Forward(permit, Kind::Select(Target::of(&judged)), entry),
         Kind::Listen(listen) => {
             let listen = Listen::of(listen.to, listen.on, &judged);
@@ -203,6 +208,10 @@ fn judge_own<'r>(kind: Kind, standing: Standing<'_>) -> Verdict<'r> {
     out_of_multi(standing, || match () {
         // The protocol of the answer, and whether there is one, depends on it.
         () if standing.slots.turn_pending() => Verdict::Hold,
+        // It may go on with another connection, of another protocol.
+        () if kind == Kind::Hello && standing.routing.rides() && !standing.slots.is_empty() => {
+            Verdict::Hold
+        }
         () if standing.is_subscriber() => Verdict::Refuse(Refusal::Subscriber),
         () => Verdict::Own(kind),
     })

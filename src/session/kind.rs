@@ -1,6 +1,6 @@
 //! How a session treats each command, beyond asking policy.
 
-use crate::command::{Command, CommandId, Flag, Gate, Table};
+use crate::command::{Command, CommandId, Flag, Gate, Sharing, Table};
 
 use crate::rewrite::Answer;
 
@@ -23,6 +23,10 @@ pub(super) enum Kind {
     /// ACL and all its subcommands.
     Acl,
     Transaction(Transaction),
+    /// WATCH, or UNWATCH.
+    Watch(bool),
+    /// WAIT and WAITAOF: one reply, of what was written on this very connection.
+    Wait,
     /// SELECT. Of which database, only a request tells.
     Select(Target),
     /// It runs or loads code, EVALSHA among others.
@@ -65,6 +69,8 @@ impl Kinds {
             "multi" => Kind::Transaction(Transaction::Multi),
             "exec" => Kind::Transaction(Transaction::Exec),
             "discard" => Kind::Transaction(Transaction::Discard),
+            "watch" => Kind::Watch(true),
+            "unwatch" => Kind::Watch(false),
             "select" => Kind::Select(Target::UNKNOWN),
             "script|flush" => Kind::ScriptFlush,
             "client|reply" => Kind::ClientReply,
@@ -84,6 +90,7 @@ impl Kinds {
             // What a module publishes, subscribes to or pushes is known to nobody here.
             _ if command.learned && command.flags.contains(Flag::Pubsub) => Kind::Unsupported,
             _ if is_code(command.gate) => Kind::Script,
+            _ if command.sharing == Sharing::Counts => Kind::Wait,
             _ if command.flags.contains(Flag::Blocking) => Kind::Blocking,
             name => {
                 let shim = Shim::of(name).map(Kind::Shim);

@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use super::pubsub::Subscriptions;
+use super::routing::Routing;
 use super::slots::Slots;
 
 /// The protocol of the replies.
@@ -30,6 +31,8 @@ pub(super) enum Mode {
 pub(super) struct Known {
     /// MULTI was answered with OK, and nothing since has closed it.
     pub(super) in_multi: bool,
+    /// WATCH was answered with OK, and nothing since has ended that.
+    pub(super) is_watching: bool,
     /// The databases that the next request may run in.
     pub(super) place: Place,
     pub(super) protocol: Protocol,
@@ -51,6 +54,7 @@ pub(super) enum Multi {
 pub(super) struct Standing<'a> {
     pub(super) slots: &'a Slots,
     pub(super) known: &'a Known,
+    pub(super) routing: &'a Routing,
 }
 
 // === impl Standing ===

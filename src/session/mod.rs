@@ -14,6 +14,8 @@
 //! - `replicate`: a client that is a replica; `silence`: one that doesn't want its replies.
 //! - `mapping`: replies that name addresses.
 //! - `shim`: what old upstreams lack, answered for them.
+//! - `routing`: whose connection the next request goes to.
+//! - `trunk`: a connection that many sessions use.
 //! - `place`: the databases that the next request may run in.
 //! - `scripts`: what is done so that Redis knows the scripts that the policy names.
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
@@ -42,6 +44,7 @@ mod pubsub;
 mod replicate;
 mod replies;
 mod requests;
+mod routing;
 mod rules;
 mod scripts;
 mod shim;
@@ -49,6 +52,7 @@ mod silence;
 mod slots;
 mod state;
 mod throttle;
+mod trunk;
 
 pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
@@ -58,9 +62,11 @@ pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
+pub use routing::{Berth, Need};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
 pub use throttle::Throttle;
+pub use trunk::{Rider, Trunk};
 
 #[cfg(test)]
 mod tests;

@@ -70,6 +70,8 @@ pub enum Refusal {
     Replicating,
     /// What may answer anything, to a client whose lines of MONITOR it couldn't be told from.
     Monitoring,
+    /// WAIT, where a client's writes go over connections that others use too.
+    Shared,
     /// A change of a user that holds rules which only who holds `lethal=acl` may give.
     Privileged,
     /// A form of a substituted command that the substitute doesn't stand for.
@@ -140,6 +142,7 @@ impl Refusal {
             Self::UnknownOption { .. } | Self::InfoValue { .. } => "syntax",
             Self::ReplconfOption { .. } | Self::Replicating => "replication",
             Self::Monitoring => "monitoring",
+            Self::Shared => "shared",
             Self::Privileged => "lethal",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
@@ -293,6 +296,12 @@ impl Refusal {
                     _ => "interact",
                 },
                 " with the keyspace",
+            ]),
+            Self::Shared => line(&[
+                "-ERR respgate: '",
+                command,
+                "' tells what was written on one connection, and clients share theirs here \
+                 (upstream.connections = \"shared\")",
             ]),
             Self::Privileged => line(&[
                 "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl",

@@ -15,15 +15,18 @@ use super::known::{Protocol, Standing};
 use super::login::Login;
 use super::outcome::Refusal;
 use super::prepare::Taking;
+use super::shim::Name;
 use super::silence::Wish;
 
 /// What an answered command leads to.
 pub(super) enum Answered {
     /// Who the client is may have changed, and its name for CLIENT LIST.
-    LoggedIn { name: Option<Box<[u8]>> },
+    LoggedIn { name: Name },
     /// So may it here, but it is the upstream that answers: to HELLO with this version and this name,
-    /// which is in the place of the reply.
-    Hello(Option<Protocol>),
+    /// which is in the place of the reply. The name, where only the proxy is told.
+    Hello(Option<Protocol>, Name),
+    /// The client has another name now.
+    Named(Name),
     /// CLIENT REPLY.
     Silence(Wish),
     /// Nothing but a reply.
@@ -68,7 +71,7 @@ pub(super) fn answer_own(
             Ok(Answered::LoggedIn { name: None })
         }
         Kind::Hello => {
-            let hello = Hello::parse(args).map_err(|error| match error {
+            let mut hello = Hello::parse(args).map_err(|error| match error {
                 HelloError::Version => Refusal::HelloVersion,
                 HelloError::NoProto => Refusal::HelloNoProto,
                 HelloError::Option(index) => Refusal::HelloOption { index },
@@ -85,10 +88,13 @@ pub(super) fn answer_own(
                 return Err(Refusal::HelloNotAuthenticated);
             }
             if facts.has_hello() {
+                // A connection that others use too has no name of one of them.
+                let shares = standing.routing.shares();
+                let name = hello.name.take_if(|_| shares);
                 hello.encode(reply);
-                return Ok(Answered::Hello(hello.protocol));
+                return Ok(Answered::Hello(hello.protocol, name.map(Into::into)));
             }
-            hello::answer(facts, session, reply);
+            hello::answer(facts, standing.routing.client_id(session), reply);
             Ok(Answered::LoggedIn {
                 name: hello.name.map(Into::into),
             })
@@ -99,8 +105,10 @@ pub(super) fn answer_own(
             Ok(Answered::Silence(wish))
         }
         Kind::Shim(shim) => {
-            shim.answer(args, session, standing.known.protocol, reply)?;
-            Ok(Answered::Told)
+            let id = standing.routing.client_id(session);
+            let name = standing.routing.name.as_deref();
+            let named = shim.answer(args, id, name, standing.known.protocol, reply)?;
+            Ok(named.map_or(Answered::Told, Answered::Named))
         }
         Kind::Unanswered => Ok(Answered::Told),
         Kind::Quit => {

@@ -57,6 +57,11 @@ impl Target {
     pub(super) fn of(args: &Args<'_>) -> Self {
         args.get(1).and_then(database).map_or(Self::UNKNOWN, Self)
     }
+
+    /// The database's number, where it can be told.
+    pub(super) fn number(self) -> Option<u32> {
+        (self != Self::UNKNOWN).then_some(self.0)
+    }
 }
 
 // === impl Place ===
@@ -74,6 +79,25 @@ impl Default for Place {
 }
 
 impl Place {
+    /// On a connection that has selected this database.
+    pub(super) fn at(database: u32) -> Self {
+        let mut place = Self {
+            now: Set::EMPTY,
+            ..Self::default()
+        };
+        place.now.insert(Target(database));
+        place.settle();
+        place
+    }
+
+    /// The one database that it can be, if nothing is on its way.
+    pub(super) fn single(&self) -> Option<u32> {
+        match self.possible.members() {
+            [database] if !self.possible.any && self.in_flight == 0 => Some(*database),
+            _ => None,
+        }
+    }
+
     /// What a request is judged by.
     #[inline]
     pub(super) fn whereabouts(&self) -> Whereabouts<'_> {

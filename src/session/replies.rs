@@ -1,7 +1,8 @@
 //! From the upstream to the client: each reply into its slot.
 
-use crate::resp::ReplyError;
+use crate::resp::{ReplyError, ReplyScanner};
 
+use super::hello::renumbered;
 use super::known::{Known, Mode, Protocol};
 use super::mapping::Held;
 use super::pipe::Pipe;
@@ -23,6 +24,9 @@ pub enum Desync {
     /// Something else than the error that ECHO without arguments gives in every version.
     #[error("no error where only an error can be")]
     Poison,
+    /// The reply to a request of our own is not where it must be.
+    #[error("a reply out of its place on a connection that clients share")]
+    Canary,
     /// The upstream doesn't take us for who we are any more. Its error is not for the client.
     #[error("the upstream asks for our AUTH")]
     Credential,
@@ -236,6 +240,10 @@ impl Session {
         let Some(line) = first_line(bytes) else {
             return Ok(Begun::Incomplete);
         };
+        if let (Slot::Hello(protocol), true, b'*' | b'%') = (slot, self.routing.shares(), bytes[0])
+        {
+            return self.answer_hello(protocol, down);
+        }
         let mut shown = !self.muted;
         match slot {
             Slot::Transaction(transaction) => transacted(&mut self.known, transaction, line),
@@ -244,6 +252,7 @@ impl Session {
                 shown = false;
             }
             Slot::Select(target) => self.known.place.selected(target, line),
+            Slot::Watch(on) if line == b"+OK" => self.known.is_watching = on,
             Slot::Script(_) if line.starts_with(b"-NOSCRIPT") => self.loaded.forget(),
             Slot::Hello(Some(protocol)) if !line.starts_with(b"-") => {
                 self.known.protocol = protocol;
@@ -266,6 +275,30 @@ impl Session {
             Some(why) if shown => Piece::Held(why),
             _ => Piece::Answer { shown },
         }))
+    }
+
+    /// HELLO is answered. Where connections are shared the number in it is not the client's, which is
+    /// told another one by CLIENT ID.
+    #[cold]
+    fn answer_hello(
+        &mut self,
+        protocol: Option<Protocol>,
+        down: &mut Pipe,
+    ) -> Result<Begun, Desync> {
+        let step = ReplyScanner::default().advance(down.unscanned())?;
+        if step.done.is_none() {
+            return Ok(Begun::Incomplete);
+        }
+        let id = self.routing.client_id(self.id);
+        let reply = renumbered(&down.unscanned()[..step.consumed], id);
+        down.skip(step.consumed);
+        if !self.muted {
+            down.inject(&reply);
+        }
+        self.known.protocol = protocol.unwrap_or(self.known.protocol);
+        self.fresh = false;
+        self.slots.pop(|_| {});
+        Ok(Begun::Passed)
     }
 
     /// The same for an array or a push that may answer nobody. Passed: it is an answer.
@@ -343,8 +376,24 @@ fn is_monitors_line(bytes: &[u8]) -> Option<bool> {
 
 /// MULTI, EXEC or DISCARD is answered.
 fn transacted(known: &mut Known, transaction: Transaction, line: &[u8]) {
+    if ends_watch(transaction, line, known.in_multi) {
+        known.is_watching = false;
+    }
     known.in_multi = is_open_after(transaction, line, known.in_multi);
     known.place.transacted(transaction, line);
+}
+
+/// Whether no key is watched after this reply. In doubt one is: then the connection is never another
+/// client's.
+fn ends_watch(transaction: Transaction, line: &[u8], open: bool) -> bool {
+    match transaction {
+        Transaction::Multi => false,
+        Transaction::Discard => line == b"+OK",
+        Transaction::Exec => {
+            let ran = line.starts_with(b"*") || line.starts_with(b"_");
+            ran || open && line.starts_with(b"-EXECABORT")
+        }
+    }
 }
 
 /// Whether a transaction is open after this reply. In doubt it is: then a refusal goes by way of

@@ -15,6 +15,7 @@ use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::prepare::{Action, Taking, prepare, refuse};
+use super::routing::{Asked, MOST_SHARED};
 use super::rules::Rules;
 use super::scripts::Way;
 use super::slots::Slot;
@@ -62,6 +63,7 @@ impl Session {
         let mut taking = Taking { rules, facts, host };
         while self.takes_requests(down) && self.generation != OUTDATED {
             self.holding = false;
+            self.routing.look_again();
             let going_on = match self.flow {
                 Flow::Requests => self.take_request(&mut taking, up, down),
                 Flow::Forwarding(_) | Flow::Draining(_) => self.take_tail(up),
@@ -87,7 +89,8 @@ impl Session {
             MAX_HELD_UNAUTHENTICATED
         };
         let held_up = self.slots.takeover_pending()
-            || self.holding && (self.standing().is_settling() || self.slots.scripts() > 0);
+            || self.holding && (self.standing().is_settling() || self.slots.scripts() > 0)
+            || self.routing.holds_up(&self.slots);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
 
@@ -124,7 +127,8 @@ impl Session {
             Scan::Incomplete => {
                 // A long request gets its verdict as soon as it can be given.
                 let held = up.unscanned().len();
-                let long = self.scanner.declared() > 0 && held >= self.inspect_at.max(STREAM_AT);
+                let long =
+                    self.scanner.declared() > 0 && held >= self.inspect_at.max(self.stream_at());
                 Ok(long && self.take_scanned(false, taking, up, down))
             }
             Scan::Empty => {
@@ -134,6 +138,16 @@ impl Session {
                 Ok(true)
             }
             Scan::Inline => self.take_inline(taking, up, down),
+        }
+    }
+
+    /// How much of a request must be here before its verdict is asked for though it isn't whole. What
+    /// may be shared is waited for: nothing of it goes anywhere before its end is here.
+    fn stream_at(&self) -> usize {
+        if self.routing.rides() && self.scanner.least() <= MOST_SHARED {
+            MOST_SHARED
+        } else {
+            STREAM_AT
         }
     }
 
@@ -150,6 +164,7 @@ impl Session {
         let standing = Standing {
             slots: &self.slots,
             known: &self.known,
+            routing: &self.routing,
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let mut action = prepare(scratch, login, standing, self.id, &args, taking);
@@ -166,8 +181,25 @@ impl Session {
             refuse(scratch, login, standing, refusal, entry, &args, taking);
             action = Action::Refuse(refusal);
         }
-        note_listening(&action, &args, &mut self.known);
         let len = self.scanner.consumed();
+        if let Action::Forward(permit, kind, _) = &action
+            && self.routing.shares()
+        {
+            let rest = up.unscanned().get(len..).unwrap_or_default();
+            let asked = Asked {
+                command: permit.command(),
+                kind: *kind,
+                args,
+                len: whole.then_some(len),
+                rest,
+            };
+            let (slots, known, login) = (&self.slots, &self.known, &self.login);
+            if !(self.routing).admit(&asked, slots, known, login, taking.rules) {
+                self.holding = true;
+                return false;
+            }
+        }
+        note_listening(&action, &args, &mut self.known);
         let forwarded = match action {
             Action::Hold => {
                 self.holding = true;
@@ -195,6 +227,7 @@ impl Session {
             }
         };
         if whole {
+            self.routing.took();
             self.scanner.reset();
             return true;
         }
@@ -227,11 +260,28 @@ impl Session {
         let standing = Standing {
             slots: &self.slots,
             known: &self.known,
+            routing: &self.routing,
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let action = prepare(scratch, login, standing, self.id, &args, taking);
+        let admitted = match &action {
+            Action::Forward(permit, kind, _) if self.routing.shares() => {
+                let asked = Asked {
+                    command: permit.command(),
+                    kind: *kind,
+                    args,
+                    len: Some(len),
+                    // People type MULTI and wait for its reply.
+                    rest: &[],
+                };
+                let (slots, known, login) = (&self.slots, &self.known, &self.login);
+                (self.routing).admit(&asked, slots, known, login, taking.rules)
+            }
+            _ => true,
+        };
         note_listening(&action, &args, &mut self.known);
         let way = match action {
+            _ if !admitted => Way::NotYet,
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
             _ => Way::AsItIs,
@@ -277,6 +327,7 @@ impl Session {
     fn owe(&mut self, kind: Kind, facts: &Facts, up: &mut Pipe) -> Way {
         match kind {
             Kind::Blocking => self.slots.push(Slot::Blocking),
+            Kind::Watch(on) if self.routing.shares() => self.slots.push(Slot::Watch(on)),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
             Kind::Select(target) => {
                 self.known.place.ask(target);
@@ -345,9 +396,14 @@ impl Session {
                 // This is not the request that SKIP means.
                 return self.reply_local(down);
             }
-            Answered::Hello(protocol) => {
+            Answered::Hello(protocol, name) => {
                 self.set_limits(rules);
                 self.doubt_listening();
+                self.routing.name = name.or_else(|| self.routing.name.take());
+                if let Some(protocol) = protocol.filter(|_| self.routing.rides()) {
+                    // It goes on with a connection that speaks it already.
+                    self.known.protocol = protocol;
+                }
                 up.inject(&self.scratch);
                 self.slots.push(Slot::Hello(protocol));
             }
@@ -356,10 +412,16 @@ impl Session {
                 self.set_limits(rules);
                 self.doubt_listening();
                 match name {
-                    Some(name) if self.phase == Phase::Attached => self.send_name(&name, up),
-                    Some(name) => self.name = Some(name),
+                    Some(name) if self.phase == Phase::Attached && !self.routing.shares() => {
+                        self.send_name(&name, up);
+                    }
+                    Some(name) => self.routing.name = Some(name),
                     None => {}
                 }
+            }
+            Answered::Named(name) => {
+                self.routing.name = name;
+                self.reply_local(down);
             }
             Answered::Acl { outdated } => {
                 self.reply_local(down);
@@ -375,7 +437,7 @@ impl Session {
             Answered::Reset => {
                 self.login.reset(rules.policy());
                 self.set_limits(rules);
-                self.name = None;
+                self.routing.name = None;
                 self.phase = Phase::Resetting;
             }
         }
@@ -419,6 +481,7 @@ impl Session {
         let standing = Standing {
             slots: &self.slots,
             known: &self.known,
+            routing: &self.routing,
         };
         let (scratch, login) = (&mut self.scratch, &self.login);
         refuse(scratch, login, standing, refusal, None, &args, taking);

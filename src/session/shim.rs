@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use crate::resp::{Args, encode_header};
+use crate::resp::{Args, encode_bulk, encode_header};
 
 use super::facts::Facts;
 use super::known::Protocol;
@@ -16,6 +16,10 @@ use super::outcome::Refusal;
 pub(super) enum Shim {
     /// CLIENT ID, since 5.0.
     ClientId,
+    /// CLIENT SETNAME, where clients share connections: told to those that it gets for itself.
+    ClientSetName,
+    /// CLIENT GETNAME, the same.
+    ClientGetName,
     /// CLIENT SETINFO, since 7.2: what library the client is. Nobody is told.
     ClientSetInfo,
     /// CLIENT NO-TOUCH, since 7.2. An older server can't leave a key untouched.
@@ -31,6 +35,8 @@ impl Shim {
     pub(super) fn of(name: &str) -> Option<Self> {
         match name {
             "client|id" => Some(Self::ClientId),
+            "client|setname" => Some(Self::ClientSetName),
+            "client|getname" => Some(Self::ClientGetName),
             "client|setinfo" => Some(Self::ClientSetInfo),
             "client|no-touch" => Some(Self::ClientNoTouch),
             "command|docs" => Some(Self::CommandDocs),
@@ -38,17 +44,44 @@ impl Shim {
         }
     }
 
+    /// Whether it is about who the client is, which on a connection that others use too only the
+    /// proxy knows.
+    pub(super) fn is_of_the_client(self) -> bool {
+        match self {
+            Self::ClientId | Self::ClientSetName | Self::ClientGetName | Self::ClientSetInfo => {
+                true
+            }
+            Self::ClientNoTouch | Self::CommandDocs => false,
+        }
+    }
+
+    /// Returns whether the client has another name now, and which. `name`: the one that it has.
+    ///
     /// # Errors
     /// As the server's own that has the command.
     pub(super) fn answer(
         self,
         args: &Args<'_>,
-        session: u64,
+        client_id: u64,
+        name: Option<&[u8]>,
         protocol: Protocol,
         reply: &mut BytesMut,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Name>, Refusal> {
         match self {
-            Self::ClientId => encode_header(b':', session, reply),
+            Self::ClientId => encode_header(b':', client_id, reply),
+            Self::ClientSetName => {
+                let name = args.get(2).unwrap_or_default();
+                if !is_printable(name) {
+                    return Err(Refusal::HelloName);
+                }
+                reply.extend_from_slice(OK);
+                return Ok(Some((!name.is_empty()).then(|| name.into())));
+            }
+            Self::ClientGetName => match (name, protocol) {
+                (Some(name), _) => encode_bulk(name, reply),
+                (None, Protocol::Resp2) => reply.extend_from_slice(b"$-1\r\n"),
+                (None, Protocol::Resp3) => reply.extend_from_slice(b"_\r\n"),
+            },
             Self::CommandDocs => {
                 let kind = match protocol {
                     Protocol::Resp2 => b'*',
@@ -67,7 +100,7 @@ impl Shim {
                     () => return Err(Refusal::UnknownOption { index: 2 }),
                 };
                 let value = args.get(3).unwrap_or_default();
-                if !value.iter().all(|byte| matches!(byte, b'!'..=b'~')) {
+                if !is_printable(value) {
                     return Err(Refusal::InfoValue { name });
                 }
                 reply.extend_from_slice(OK);
@@ -80,8 +113,16 @@ impl Shim {
                 reply.extend_from_slice(OK);
             }
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+/// A client's name.
+pub(super) type Name = Option<Box<[u8]>>;
+
+/// What Redis takes for a name: no blanks, no control bytes.
+fn is_printable(name: &[u8]) -> bool {
+    name.iter().all(|byte| matches!(byte, b'!'..=b'~'))
 }
 
 const OK: &[u8] = b"+OK\r\n";

@@ -17,6 +17,9 @@ pub(super) enum Slot {
     Upstream(u32),
     /// The reply to a command that may wait for other clients.
     Blocking,
+    /// The reply to WATCH or UNWATCH, on a connection that may be given back: it tells whether keys
+    /// are watched.
+    Watch(bool),
     /// The reply to MULTI, EXEC or DISCARD: it tells whether a transaction is open.
     Transaction(Transaction),
     /// The reply to SELECT: it tells whether the database is another one.
@@ -71,6 +74,8 @@ pub(super) struct Slots {
     takeovers: usize,
     /// The bytes of `Load` and `Script`.
     scripts: usize,
+    /// Replies of the upstream that were noted since [`Slots::take_sent`].
+    sent: u32,
 }
 
 /// Slots and reply bytes that are kept when empty: what a pipeline of a thousand refusals needs.
@@ -129,8 +134,16 @@ impl Slots {
         self.replies.len() + self.queue.len() * size_of::<Slot>()
     }
 
+    /// How many replies of the upstream were noted since this was asked last.
+    #[inline]
+    pub(super) fn take_sent(&mut self) -> u32 {
+        std::mem::take(&mut self.sent)
+    }
+
     #[inline]
     pub(super) fn push_upstream(&mut self) {
+        // Asked for at every batch where it matters, and nobody's business elsewhere.
+        self.sent = self.sent.wrapping_add(1);
         if let Some(Slot::Upstream(count)) = self.queue.back_mut()
             && *count < u32::MAX
         {
@@ -141,6 +154,9 @@ impl Slots {
     }
 
     pub(super) fn push(&mut self, slot: Slot) {
+        if !matches!(slot, Slot::Local { .. } | Slot::Mute(_)) {
+            self.sent = self.sent.wrapping_add(1);
+        }
         self.count(slot, true);
         self.queue.push_back(slot);
     }

@@ -11,7 +11,9 @@ use super::known::{Known, Mode, Multi, Standing};
 use super::login::Login;
 use super::mapping::Mapping;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::replies::Piece;
+use super::routing::{Berth, Need, Routing};
 use super::rules::Rules;
 use super::scripts::Loaded;
 use super::silence::Silence;
@@ -56,8 +58,8 @@ pub struct Session {
     pub(super) holding: bool,
     /// Bytes of the current request at which its verdict is asked for again.
     pub(super) inspect_at: usize,
-    /// The name that HELLO SETNAME gave, until there is an upstream to tell.
-    pub(super) name: Option<Box<[u8]>>,
+    /// Whose connection the next request goes to.
+    pub(super) routing: Routing,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
 }
@@ -118,7 +120,7 @@ impl Session {
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
-            name: None,
+            routing: Routing::default(),
             scratch: BytesMut::new(),
         };
         session.set_limits(rules);
@@ -154,16 +156,132 @@ impl Session {
     /// A fresh upstream connection is there, past its own AUTH. All that it is sent, and all that is
     /// owed, is a HELLO that was the client's login.
     pub fn attach(&mut self, up: &mut Pipe) {
-        self.phase = Phase::Attached;
+        self.routing.attach();
+        self.begin_anew(Known::default());
         self.fresh = true;
+        if let Some(name) = self.routing.name.take() {
+            self.send_name(&name, up);
+        }
+    }
+
+    fn begin_anew(&mut self, known: Known) {
+        self.phase = Phase::Attached;
+        self.fresh = false;
         self.spoil_after_tail = false;
-        self.known = Known::default();
+        self.known = known;
         self.piece = None;
         self.loaded.forget();
         self.replies = ReplyScanner::default();
-        if let Some(name) = self.name.take() {
-            self.send_name(&name, up);
+    }
+
+    /// From now on requests may go to connections that others use too. Before the first one.
+    pub fn share(&mut self) {
+        self.routing.share();
+    }
+
+    /// Whether they may.
+    pub fn shares(&self) -> bool {
+        self.routing.shares()
+    }
+
+    /// Instead of [`Session::attach`]: there are connections to share, and nothing that needs more has
+    /// been asked for.
+    pub fn ride(&mut self) {
+        self.routing.ride();
+        self.begin_anew(Known::default());
+    }
+
+    /// Whether what is forwarded goes to a connection that others use too, which must be like
+    /// [`Session::berth`].
+    #[inline]
+    pub fn rides(&self) -> bool {
+        self.routing.rides()
+    }
+
+    /// What a connection must be like to go on with.
+    #[inline]
+    pub fn berth(&self) -> Berth {
+        self.known.berth()
+    }
+
+    /// What must be there before more requests are taken.
+    #[inline]
+    pub fn need(&self) -> Option<Need> {
+        self.routing.need()
+    }
+
+    /// How many replies are owed to what was forwarded since this was asked last.
+    #[inline]
+    pub fn take_sent(&mut self) -> u32 {
+        self.slots.take_sent()
+    }
+
+    /// Whether a part only of a transaction has been forwarded that must not be parted. It never is:
+    /// to be asked before anything is sent to where others are.
+    pub fn is_parted(&self) -> bool {
+        self.routing.is_in_convoy()
+    }
+
+    /// The connection that is shared is another one than before.
+    pub fn changed_trunk(&mut self) {
+        self.loaded.forget();
+    }
+
+    /// A connection of its own is there, in the state that [`Session::need`] told. `name`: how it is
+    /// called. Returns how it is called from now on, which its next user must know.
+    pub fn borrow(&mut self, fresh: bool, name: Option<&[u8]>, up: &mut Pipe) -> Option<Box<[u8]>> {
+        self.routing.attach();
+        let known = Known {
+            protocol: self.known.protocol,
+            place: Place::at(self.berth().database),
+            ..Known::default()
+        };
+        self.begin_anew(known);
+        self.fresh = fresh;
+        let wanted = self.routing.name.clone();
+        if wanted.as_deref() != name {
+            self.send_name(wanted.as_deref().unwrap_or_default(), up);
         }
+        wanted
+    }
+
+    /// There is a connection to share in this database.
+    pub fn moved(&mut self, database: u32) {
+        self.known.place = Place::at(database);
+        self.routing.heard(None);
+    }
+
+    /// There is none, as no connection gets into it: the upstream will say why.
+    pub fn stays(&mut self, database: u32) {
+        self.routing.heard(Some(database));
+    }
+
+    /// Whether the connection of its own isn't needed any more.
+    #[inline]
+    pub fn may_leave(&self) -> bool {
+        self.routing.may_leave() && self.is_at_rest()
+    }
+
+    /// Nothing is open, owed or on its way on the connection.
+    fn is_at_rest(&self) -> bool {
+        self.phase == Phase::Attached
+            && self.slots.is_empty()
+            && self.piece.is_none()
+            && self.flow == Flow::Requests
+            && !self.known.in_multi
+            && !self.known.is_watching
+            && !self.is_listening()
+            && self.known.place.single().is_some()
+    }
+
+    /// Leaves the connection of its own. Returns what it is now, if others may have it.
+    pub fn leave(&mut self) -> Option<Berth> {
+        let berth = self.berth();
+        let clean = self.routing.is_clean();
+        self.routing.ride();
+        self.loaded.forget();
+        self.fresh = false;
+        clean.then_some(berth)
     }
 
     /// The client sends nothing more. What it is owed it still gets.
@@ -206,6 +324,7 @@ impl Session {
         Standing {
             slots: &self.slots,
             known: &self.known,
+            routing: &self.routing,
         }
     }
 

@@ -1,0 +1,313 @@
+//! Where a client's requests go: to a connection that others use too, or to one of its own.
+//!
+//! Knows no connection: it says what is needed, and is told what there is. A change of connections
+//! waits until all is answered that is owed on the old one, so a client's replies are in order
+//! whatever becomes of either.
+
+use crate::command::{CommandId, Resolved, Sharing};
+use crate::resp::{Args, Limits, RequestScanner, Scan};
+
+use super::kind::Kind;
+use super::known::{Known, Protocol};
+use super::login::Login;
+use super::rules::Rules;
+use super::shim::Name;
+use super::slots::{Slots, Transaction};
+
+/// What tells two connections to one upstream apart, apart from who uses them.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Berth {
+    /// Whether it speaks RESP3, or else RESP2.
+    pub resp3: bool,
+    /// The database that is selected.
+    pub database: u32,
+}
+
+/// What a session must be given before it takes another request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// A connection of its own, like this.
+    Own(Berth),
+    /// The same, for one request that works in every database: nothing needs to be selected, which a
+    /// busy server wouldn't do.
+    Errand(Berth),
+    /// To hear whether there is a connection to share in this database.
+    Database(Berth),
+}
+
+/// Where the next request goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Route {
+    #[default]
+    Own,
+    Shared,
+}
+
+/// A connection of its own for a single request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Errand {
+    #[default]
+    No,
+    Due,
+    Sent,
+}
+
+/// A request that policy allows.
+pub(super) struct Asked<'a> {
+    pub(super) command: CommandId,
+    pub(super) kind: Kind,
+    pub(super) args: Args<'a>,
+    /// Its bytes, where they are here whole.
+    pub(super) len: Option<usize>,
+    /// What came behind it.
+    pub(super) rest: &'a [u8],
+}
+
+/// Where a client's requests go.
+#[derive(Debug, Default)]
+pub(super) struct Routing {
+    /// Whether there are connections that others use too.
+    shares: bool,
+    route: Route,
+    need: Option<Need>,
+    /// The request at the front waits for all that is owed.
+    awaits: bool,
+    /// The requests that belong to a transaction which is here whole, and are not taken yet.
+    convoy: u32,
+    /// A database that no connection could be brought to: the upstream tells the client why.
+    refused: Option<u32>,
+    errand: Errand,
+    /// Something stays with its own connection that nobody can take away.
+    stays: bool,
+    /// Its own connection is not for others.
+    spent: bool,
+    /// What the client calls itself.
+    pub(super) name: Name,
+    /// Looks for the end of a transaction.
+    ahead: Option<Box<RequestScanner>>,
+}
+
+/// What a request may be long that goes to a connection which others use too: they wait while it is
+/// sent. The same for a transaction.
+pub(super) const MOST_SHARED: usize = 64 * 1024;
+
+/// The clients' own numbers begin here, where Redis' own never come to, so that one is not taken for
+/// the other; and below 2^53, which is as far as JavaScript counts.
+const FIRST_ID: u64 = 1 << 52;
+
+// === impl Routing ===
+
+impl Routing {
+    /// Whether there are connections that others use too.
+    #[inline]
+    pub(super) fn shares(&self) -> bool {
+        self.shares
+    }
+
+    /// From now on there are.
+    pub(super) fn share(&mut self) {
+        self.shares = true;
+    }
+
+    /// Whether the next request goes to one of them.
+    #[inline]
+    pub(super) fn rides(&self) -> bool {
+        self.route == Route::Shared
+    }
+
+    pub(super) fn need(&self) -> Option<Need> {
+        self.need
+    }
+
+    /// Whether no request can be taken now.
+    #[inline]
+    pub(super) fn holds_up(&self, slots: &Slots) -> bool {
+        self.need.is_some() || self.awaits && !slots.is_empty()
+    }
+
+    /// The request at the front is looked at anew.
+    #[inline]
+    pub(super) fn look_again(&mut self) {
+        self.awaits = false;
+    }
+
+    /// Whether a transaction has been taken in part.
+    pub(super) fn is_in_convoy(&self) -> bool {
+        self.convoy > 0
+    }
+
+    /// A request was taken, forwarded or not.
+    #[inline]
+    pub(super) fn took(&mut self) {
+        self.convoy = self.convoy.saturating_sub(1);
+    }
+
+    /// The number that the client is told as its own.
+    pub(super) fn client_id(&self, session: u64) -> u64 {
+        if self.shares {
+            FIRST_ID + session
+        } else {
+            session
+        }
+    }
+
+    /// Whether the request may be forwarded now, to where requests go now. If not, what it waits for
+    /// is noted.
+    pub(super) fn admit(
+        &mut self,
+        asked: &Asked<'_>,
+        slots: &Slots,
+        known: &Known,
+        login: &Login,
+        rules: &Rules,
+    ) -> bool {
+        if self.convoy > 0 {
+            return true;
+        }
+        let sharing = rules.table().command(asked.command).sharing;
+        let sharing = sharing.of_request(&asked.args);
+        if self.route == Route::Own {
+            return self.admit_own(asked.kind, sharing);
+        }
+        let berth = known.berth();
+        let need = match asked.kind {
+            Kind::Select(target) => match target.number() {
+                Some(database) if database == berth.database => return true,
+                Some(database) if self.refused != Some(database) => {
+                    Need::Database(Berth { database, ..berth })
+                }
+                _ => Need::Own(berth),
+            },
+            Kind::Transaction(Transaction::Multi) => match self.find_end(asked, login, rules) {
+                Some(requests) => {
+                    self.convoy = requests;
+                    return true;
+                }
+                None => Need::Own(berth),
+            },
+            _ => match sharing {
+                Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => return true,
+                Sharing::AtOnce => Need::Errand(berth),
+                _ => Need::Own(berth),
+            },
+        };
+        if slots.is_empty() {
+            self.need = Some(need);
+        } else {
+            self.awaits = true;
+        }
+        false
+    }
+
+    /// The same where the session has a connection of its own; notes what that holds from then on.
+    fn admit_own(&mut self, kind: Kind, sharing: Sharing) -> bool {
+        match self.errand {
+            Errand::No => {}
+            Errand::Due if sharing == Sharing::AtOnce => self.errand = Errand::Sent,
+            // It has another database, and goes back or is closed first.
+            Errand::Due | Errand::Sent => {
+                self.awaits = true;
+                return false;
+            }
+        }
+        match (kind, sharing) {
+            // What these leave is known from their replies.
+            (Kind::Transaction(_) | Kind::Watch(_) | Kind::Select(_), _) => {}
+            (_, Sharing::Shared | Sharing::Waits) => {}
+            (_, Sharing::AtOnce) => self.spent = true,
+            _ => self.stays = true,
+        }
+        true
+    }
+
+    /// The requests behind a MULTI up to its EXEC, and the MULTI, if they are here whole and each
+    /// could be shared on its own. What can't be is found out before the first of them is sent.
+    fn find_end(&mut self, multi: &Asked<'_>, login: &Login, rules: &Rules) -> Option<u32> {
+        let first = multi.len.filter(|_| multi.args.len() == 1)?;
+        let user = login.user()?;
+        let ahead = self.ahead.get_or_insert_with(|| {
+            // As many as the client's own scanner takes, which finds out what is wrong with them.
+            Box::new(RequestScanner::new(Limits::UNAUTHENTICATED))
+        });
+        ahead.set_limits(rules.limits());
+        let mut bytes = &multi.rest[..multi.rest.len().min(MOST_SHARED - first)];
+        for requests in 2.. {
+            ahead.reset();
+            let Ok(Scan::Request) = ahead.scan(bytes) else {
+                return None;
+            };
+            let args = ahead.args(bytes);
+            let entry = rules.names().find(args.name())?;
+            let judged = entry.judged(&args)?;
+            let Resolved::Command(id) = entry.resolve(&judged, rules.table()) else {
+                return None;
+            };
+            match rules.kinds().get(id) {
+                Kind::Transaction(Transaction::Exec) => {
+                    let mut selectors = user.selectors().iter();
+                    let may = selectors.any(|selector| selector.allows_command(id));
+                    return (may && args.len() == 1).then_some(requests);
+                }
+                Kind::Plain | Kind::Answer(_) => {}
+                _ => return None,
+            }
+            let sharing = rules.table().command(id).sharing;
+            if sharing != Sharing::Shared {
+                return None;
+            }
+            bytes = bytes.get(ahead.consumed()..)?;
+        }
+        None
+    }
+
+    /// Its requests go to connections that others use too.
+    pub(super) fn ride(&mut self) {
+        self.begin(Route::Shared, Errand::No);
+    }
+
+    /// The session has a connection of its own.
+    pub(super) fn attach(&mut self) {
+        let errand = matches!(self.need, Some(Need::Errand(_)));
+        self.begin(Route::Own, if errand { Errand::Due } else { Errand::No });
+    }
+
+    fn begin(&mut self, route: Route, errand: Errand) {
+        *self = Self {
+            shares: self.shares,
+            route,
+            errand,
+            name: self.name.take(),
+            ahead: self.ahead.take(),
+            ..Self::default()
+        };
+    }
+
+    /// There is a connection to share in the database that was asked for; or no other is.
+    pub(super) fn heard(&mut self, refused: Option<u32>) {
+        self.need = None;
+        self.refused = refused;
+    }
+
+    /// Whether nothing holds it on the connection that it has of its own.
+    pub(super) fn may_leave(&self) -> bool {
+        self.shares && self.route == Route::Own && !self.stays
+    }
+
+    /// Whether that connection is as good as a fresh one.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.spent && self.errand == Errand::No
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// What a connection must be to take this one's place. Where more than one database is possible
+    /// it is none of them.
+    pub(super) fn berth(&self) -> Berth {
+        Berth {
+            resp3: self.protocol == Protocol::Resp3,
+            database: self.place.single().unwrap_or_default(),
+        }
+    }
+}
