@@ -148,6 +148,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         addresses: config.addresses,
         audit,
         write_timeout: config.limits.write_timeout,
+        max_reply_buffer: config.limits.max_reply_buffer,
     });
     let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.

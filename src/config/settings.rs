@@ -114,10 +114,12 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         "\"16KB\" to \"64MB\"",
         MB,
     );
-    section.not_built(
+    // From: what is read of an upstream at once, four times. To: it is memory that one client can take.
+    let max_reply_buffer = section.size(
         "max_reply_buffer",
-        None,
-        "bounds unread replies in shared mode",
+        256 * KB..=4 * GB,
+        "\"256KB\" to \"4GB\"",
+        32 * MB,
     );
     section.not_built(
         "memory",
@@ -130,6 +132,7 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         max_bulk,
         max_args,
         max_inspect_buffer: usize::try_from(max_inspect_buffer).unwrap_or(usize::MAX),
+        max_reply_buffer: usize::try_from(max_reply_buffer).unwrap_or(usize::MAX),
         write_timeout,
     }
 }

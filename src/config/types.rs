@@ -158,8 +158,22 @@ pub struct Upstream {
     pub password_file: Option<PathBuf>,
     /// `None`: plaintext.
     pub tls: Option<UpstreamTls>,
+    /// Whether clients share a few connections, or have one each.
+    pub connections: Connections,
+    /// The most connections at once, of one process.
+    pub max_connections: usize,
     /// Name look-up, connect, TLS handshake and the answer to our AUTH, together.
     pub connect_timeout: Duration,
+}
+
+/// Whose the connections to an upstream are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Connections {
+    /// Each client has one of its own.
+    #[default]
+    Dedicated,
+    /// Clients share a few, but for what needs one of its own.
+    Shared,
 }
 
 /// One `[upstream.NAME.tls]`.
@@ -204,6 +218,9 @@ pub struct Limits {
     pub max_args: u32,
     /// What one request may hold back until its keys are known, bytes.
     pub max_inspect_buffer: usize,
+    /// What one client may leave unread where it shares connections, before the others' replies wait
+    /// for it; bytes.
+    pub max_reply_buffer: usize,
     /// A client that takes nothing for so long is cut.
     pub write_timeout: Duration,
 }

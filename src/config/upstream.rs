@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Secret, Upstream, UpstreamAddress, UpstreamTls};
+use super::types::{Connections, Secret, Upstream, UpstreamAddress, UpstreamTls};
 
 /// Reads all upstreams, sorted by name. The names come for themselves, of broken ones too: what
 /// refers to one is not wrong because of that.
@@ -88,10 +88,15 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
         entry.parsed(|_| Secret::read(&path))
     });
 
-    let choices = [("dedicated", false), ("shared", true)];
-    if let Some((entry, true)) = section.choice("connections", &choices) {
-        entry.not_built("sessions will share a few pipelined connections");
-    }
+    let choices = [
+        ("dedicated", Connections::Dedicated),
+        ("shared", Connections::Shared),
+    ];
+    let connections = section.choice("connections", &choices);
+    let connections = connections.map_or_else(Default::default, |(_, chosen)| chosen);
+    // Redis' own `maxclients` is 10,000 unless somebody changed it: what is over it Redis would turn
+    // away itself, whoever's client it is.
+    let max_connections = section.integer("max_connections", 1..=10_000_000, 10_000);
     let tls = tls_entry
         .and_then(Entry::into_table)
         .and_then(|section| read_tls(section, address.as_ref()));
@@ -104,6 +109,8 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
         password,
         password_file: password_path,
         tls,
+        connections,
+        max_connections: max_connections as usize,
         connect_timeout,
     })
 }

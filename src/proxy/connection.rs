@@ -2,7 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +22,7 @@ use super::acceptor::Arrival;
 use super::host::{Peer, SessionHost};
 use super::relay::{End, Relay};
 use super::service::Service;
-use super::upstream;
+use super::trunks::Trunks;
 
 /// The client's side.
 #[derive(Debug)]
@@ -36,11 +38,14 @@ const LINGER: Duration = Duration::from_millis(500);
 /// What a client may still send in that time.
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// What Redis says to whom it has no room for.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
 /// A client that doesn't take our last line is not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
+pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Arrival) {
     let Arrival {
         socket,
         listening,
@@ -126,8 +131,20 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
         let sentinel = listening.settings.kind == ListenerKind::Sentinel;
         session.map_addresses(Arc::clone(addresses), sentinel);
     }
+    if upstream.is_shared.load(Ordering::Relaxed) {
+        session.share();
+    }
     drop(rules);
-    let end = hold(&service, &listening, session, id, &peer, &mut downstream).await;
+    let end = hold(
+        &service,
+        &trunks,
+        &listening,
+        session,
+        id,
+        &peer,
+        &mut downstream,
+    )
+    .await;
     tracing::debug!(session = id, end = end.label(), "session closed");
     drop(permits);
 }
@@ -135,6 +152,7 @@ pub(super) async fn serve(service: Arc<Service>, arrival: Arrival) {
 /// The session's life: connects an upstream whenever one is wanted, and relays.
 async fn hold(
     service: &Arc<Service>,
+    trunks: &Rc<Trunks>,
     listening: &super::service::Listening,
     session: Session,
     id: u64,
@@ -148,7 +166,14 @@ async fn hold(
         session: id,
         opened: Instant::now().into_std(),
     };
-    let mut relay = Relay::new(service, &listening.settings, session, downstream, host);
+    let mut relay = Relay::new(
+        service,
+        trunks,
+        &listening.settings,
+        session,
+        downstream,
+        host,
+    );
     let end = loop {
         // Loaded anew with every upstream connection: the server may have been exchanged.
         let facts = upstream.facts.load_full().unwrap_or_default();
@@ -156,14 +181,8 @@ async fn hold(
             End::WantsUpstream => {}
             end => break end,
         }
-        let opened = upstream.connector.open().await;
-        match opened.and_then(upstream::Dialogue::into_stream) {
-            Ok(stream) => relay.attach(stream),
-            Err(error) => {
-                let name = upstream.name();
-                tracing::warn!(session = id, upstream = name, %error, "no upstream for a client");
-                break End::Upstream;
-            }
+        if let Err(end) = relay.connect().await {
+            break end;
         }
     };
     if let End::Desync(error) = &end {
@@ -186,6 +205,15 @@ async fn hold(
             peer = peer.address,
             "cut: the client took nothing for write_timeout"
         );
+    }
+    if matches!(end, End::Full) {
+        tracing::warn!(
+            session = id,
+            upstream = upstream.name(),
+            "turned away: max_connections are open"
+        );
+        say_last(downstream, FULL).await;
+        return end;
     }
     match end {
         End::Client | End::Stalled | End::Cut => {}

@@ -2,8 +2,10 @@
 //! locks, no clock unless something stalls.
 
 mod deadlines;
+mod way;
 
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
@@ -18,8 +20,9 @@ use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 use super::connection::Downstream;
 use super::host::SessionHost;
 use super::service::Service;
-use super::upstream::UpstreamStream;
+use super::trunks::{Own, Trunks};
 use deadlines::Deadlines;
+use way::Way;
 
 /// How a relay ends.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) enum End {
     Client,
     /// The upstream hung up or can't be reached.
     Upstream,
+    /// As many connections to it are open as may be.
+    Full,
     /// The client didn't log in in time, or was idle for too long.
     Timeout,
     /// The client took nothing for `write_timeout`.
@@ -49,7 +54,12 @@ pub(super) struct Relay<'a> {
     service: Arc<Service>,
     session: Session,
     downstream: &'a mut Downstream,
-    upstream: Option<UpstreamStream>,
+    trunks: Rc<Trunks>,
+    /// The number of its upstream.
+    upstream: usize,
+    way: Way,
+    /// Replies that are owed to what waits to go over a shared connection.
+    unsent: u32,
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
@@ -84,6 +94,7 @@ const READ: usize = 16 * 1024;
 impl<'a> Relay<'a> {
     pub(super) fn new(
         service: &Arc<Service>,
+        trunks: &Rc<Trunks>,
         settings: &config::Listener,
         session: Session,
         downstream: &'a mut Downstream,
@@ -93,7 +104,10 @@ impl<'a> Relay<'a> {
             service: Arc::clone(service),
             session,
             downstream,
-            upstream: None,
+            trunks: Rc::clone(trunks),
+            upstream: settings.upstream,
+            way: Way::None,
+            unsent: 0,
             up: Pipe::default(),
             down: Pipe::default(),
             host,
@@ -107,14 +121,6 @@ impl<'a> Relay<'a> {
             deadlines: Deadlines::new(settings, service.write_timeout),
             waker: Waker::noop().clone(),
         }
-    }
-
-    /// Gives the session a fresh upstream connection.
-    pub(super) fn attach(&mut self, stream: UpstreamStream) {
-        self.upstream = Some(stream);
-        self.upstream_closed = false;
-        self.upstream_deaf = false;
-        self.session.attach(&mut self.up);
     }
 
     /// Relays until something ends it.
@@ -169,22 +175,32 @@ impl<'a> Relay<'a> {
             if ending && up_to_date && self.session.takes_requests(&self.down) {
                 self.session.end();
             }
-            moved |= self.write_requests(cx);
-            moved |= self.read_replies(cx);
+            let upstream = self
+                .write_requests(cx)
+                .and_then(|wrote| Ok(wrote | self.read_replies(cx)?));
+            match upstream {
+                Ok(upstream_moved) => moved |= upstream_moved,
+                Err(end) => return Poll::Ready(end),
+            }
             match self.session.answer(&mut self.down) {
                 Ok(()) => {}
                 Err(Desync::Credential) => {
                     self.host.credential_refused();
+                    self.distrust_upstream();
                     self.give_up(End::Upstream);
                     continue;
                 }
-                Err(error) => return Poll::Ready(End::Desync(error)),
+                Err(error) => {
+                    self.distrust_upstream();
+                    return Poll::Ready(End::Desync(error));
+                }
             }
             match self.write_replies(cx) {
                 Ok(wrote) => moved |= wrote,
                 Err(end) => return Poll::Ready(end),
             }
             self.deadlines.active |= moved;
+            moved |= self.change_way();
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
@@ -202,7 +218,7 @@ impl<'a> Relay<'a> {
 
     /// Not a byte more goes upstream: not even the rest of a request that has begun.
     fn give_up(&mut self, end: End) {
-        self.upstream = None;
+        self.way = Way::None;
         self.last_words = Some(end);
     }
 
@@ -252,13 +268,17 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn write_requests(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(upstream) = &mut self.upstream else {
-            return false;
+    /// Returns whether anything went.
+    fn write_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.session.rides() {
+            return self.send_requests();
+        }
+        let Way::Own(Own { stream, .. }) = &mut self.way else {
+            return Ok(false);
         };
         let mut moved = false;
         while self.up.waiting() > 0 && !self.upstream_deaf {
-            match Pin::new(&mut *upstream).poll_write(cx, self.up.writable()) {
+            match Pin::new(&mut *stream).poll_write(cx, self.up.writable()) {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.up.wrote(len);
                     moved = true;
@@ -269,23 +289,27 @@ impl<'a> Relay<'a> {
             }
         }
         // What a full socket has left behind in TLS; of no use to a plain one, and free there.
-        let _ = Pin::new(&mut *upstream).poll_flush(cx);
-        moved
+        let _ = Pin::new(&mut *stream).poll_flush(cx);
+        Ok(moved)
     }
 
-    fn read_replies(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(upstream) = &mut self.upstream else {
-            return false;
-        };
-        if self.upstream_closed || self.down.waiting() >= MARK {
-            return false;
+    /// Returns whether anything came.
+    fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.down.waiting() >= MARK {
+            return Ok(false);
         }
-        match read(upstream, self.down.input(), cx) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(len)) if len > 0 => true,
+        let Way::Own(Own { stream, .. }) = &mut self.way else {
+            return self.take_replies();
+        };
+        if self.upstream_closed {
+            return Ok(false);
+        }
+        match read(stream, self.down.input(), cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(len)) if len > 0 => Ok(true),
             Poll::Ready(_) => {
                 self.upstream_closed = true;
-                true
+                Ok(true)
             }
         }
     }
@@ -321,18 +345,14 @@ impl<'a> Relay<'a> {
 
     /// What the state of both sides asks for.
     fn next_end(&mut self) -> Option<End> {
-        if self.session.is_detached() {
-            // RESET: the old connection and what it remembered are gone.
-            self.upstream = None;
-        }
         let delivered = self.delivered();
-        if self.upstream_closed && self.upstream.is_some() {
+        if self.upstream_closed && !matches!(self.way, Way::None) {
             return delivered.then_some(End::Upstream);
         }
         if self.session.has_ended() && self.session.is_settled() {
             return delivered.then_some(End::Done);
         }
-        self.session.wants_upstream().then_some(End::WantsUpstream)
+        self.wants_upstream().then_some(End::WantsUpstream)
     }
 }
 
@@ -358,6 +378,7 @@ impl End {
             Self::Done => "done",
             Self::Client => "client",
             Self::Upstream => "upstream",
+            Self::Full => "max_connections",
             Self::Timeout => "timeout",
             Self::Stalled => "stalled",
             Self::Cut => "cut",

@@ -41,6 +41,7 @@ pub struct Service {
     /// Written at refusals, read by ACL LOG.
     pub(super) acl_log: Mutex<AclLog>,
     pub(super) write_timeout: Duration,
+    pub(super) max_reply_buffer: usize,
     pub(super) sessions: Sessions,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
@@ -76,6 +77,8 @@ pub struct ServiceParts {
     pub audit: Audit,
     /// A client that takes nothing for so long is cut.
     pub write_timeout: Duration,
+    /// What a client may leave unread where it shares connections, bytes.
+    pub max_reply_buffer: usize,
 }
 
 /// A listener at work.
@@ -94,6 +97,9 @@ pub(super) struct Upstream {
     pub(super) connector: Connector,
     /// `None` until it has answered for the first time.
     pub(super) facts: ArcSwapOption<Facts>,
+    /// Whether clients share connections to it. They don't any more once it has refused what that
+    /// takes.
+    pub(super) is_shared: AtomicBool,
     /// What its replies are mapped by; `None`: nothing is.
     pub(super) addresses: Option<Arc<Addresses>>,
 }
@@ -174,6 +180,7 @@ impl Service {
             addresses,
             audit,
             write_timeout,
+            max_reply_buffer,
         } = parts;
         let listeners = listeners
             .into_iter()
@@ -197,6 +204,9 @@ impl Service {
             .into_iter()
             .map(|connector| Upstream {
                 addresses: map_addresses(&addresses, connector.settings()),
+                is_shared: AtomicBool::new(
+                    connector.settings().connections == config::Connections::Shared,
+                ),
                 connector,
                 facts: ArcSwapOption::empty(),
             })
@@ -213,6 +223,7 @@ impl Service {
             audit,
             acl_log: Mutex::default(),
             write_timeout,
+            max_reply_buffer,
             throttle: Mutex::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),

@@ -4,6 +4,8 @@ mod credential;
 mod stream;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,7 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
-use crate::resp::{Reply, encode_request, take_reply};
+use crate::resp::{Reply, ReplyScanner, encode_request, take_reply};
+use crate::session::Berth;
 use crate::tls::{TlsProblem, UpstreamTls, upstream_failure};
 
 use credential::Credential;
@@ -26,7 +29,13 @@ pub struct Connector {
     /// `None`: plaintext.
     tls: Option<UpstreamTls>,
     credential: Credential,
+    /// Connections that sessions have.
+    open: Arc<AtomicUsize>,
 }
+
+/// One connection's place among the upstream's `max_connections`.
+#[derive(Debug)]
+pub(super) struct OpenPermit(Arc<AtomicUsize>);
 
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,12 @@ pub enum UpstreamError {
     /// It no longer takes us for who we logged in as.
     #[error("the upstream has forgotten our login: {0}")]
     LoggedOut(String),
+    /// It doesn't let us into this database.
+    #[error("the upstream refuses SELECT: {0}")]
+    Database(String),
+    /// It doesn't answer ECHO, by which connections that clients share are checked.
+    #[error("the upstream refuses ECHO, so clients can't share connections to it: {0}")]
+    NoEcho(String),
     /// It says something that no Redis says here.
     #[error("unexpected answer of the upstream: {0}")]
     Answer(String),
@@ -131,6 +146,7 @@ impl Connector {
             settings,
             tls,
             credential,
+            open: Arc::default(),
         })
     }
 
@@ -142,6 +158,28 @@ impl Connector {
     /// What the operator should know of the TLS files though it stops nothing.
     pub fn warnings(&self) -> &[String] {
         self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
+    }
+
+    /// A place for one more connection of a session, if `max_connections` are not there yet.
+    pub(super) fn permit(&self) -> Option<OpenPermit> {
+        let permit = OpenPermit(Arc::clone(&self.open));
+        // The place is taken first and given back by the permit: two can't have the last one.
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (before < self.settings.max_connections).then_some(permit)
+    }
+
+    /// The same as [`Connector::open`], and then in this protocol and database. `shared`: clients will
+    /// share it.
+    pub(super) async fn open_for(
+        &self,
+        berth: Berth,
+        shared: bool,
+    ) -> Result<Dialogue, UpstreamError> {
+        let mut dialogue = self.open().await?;
+        let what = "SELECT, ECHO or HELLO";
+        let limit = self.settings.connect_timeout;
+        within(limit, what, dialogue.prepare(berth, shared)).await?;
+        Ok(dialogue)
     }
 
     /// Connects, shakes hands and logs in, within `connect_timeout`.
@@ -210,6 +248,14 @@ impl Connector {
     }
 }
 
+// === impl OpenPermit ===
+
+impl Drop for OpenPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Dialogue ===
 
 impl Dialogue {
@@ -224,6 +270,48 @@ impl Dialogue {
             Reply::Error(error) => Err(UpstreamError::Credential(shown_error(&error, password))),
             // Not shown: what answers so may be anything, and may repeat what it was sent.
             _ => Err(UpstreamError::Answer("no status to AUTH".to_owned())),
+        }
+    }
+
+    /// Brings the connection into a state.
+    async fn prepare(&mut self, berth: Berth, shared: bool) -> Result<(), UpstreamError> {
+        if berth.database > 0
+            && let Reply::Error(error) = self.ask(&["SELECT", &berth.database.to_string()]).await?
+        {
+            return Err(UpstreamError::Database(error.to_string()));
+        }
+        if shared && let Reply::Error(error) = self.ask(&["ECHO", "respgate"]).await? {
+            let excuses = ["LOADING", "BUSY", "MASTERDOWN"];
+            if !excuses.iter().any(|excuse| error.starts_with(excuse)) {
+                return Err(UpstreamError::NoEcho(error.to_string()));
+            }
+        }
+        if berth.resp3 && !self.turn_to_resp3().await? {
+            return Err(UpstreamError::Answer("an error to HELLO 3".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// HELLO 3, behind which nothing can be asked here. Returns whether it was no error.
+    async fn turn_to_resp3(&mut self) -> Result<bool, UpstreamError> {
+        self.send(b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n").await?;
+        let mut scanner = ReplyScanner::default();
+        let mut seen = 0;
+        loop {
+            if self.buffer.len() > MAX_ANSWER {
+                return Err(UpstreamError::Answer("it is too long".to_owned()));
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(UpstreamError::Closed);
+            }
+            let step = scanner
+                .advance(&self.buffer[seen..])
+                .map_err(|error| UpstreamError::Answer(error.to_string()))?;
+            seen += step.consumed;
+            if step.done.is_some() {
+                let answer = self.buffer.split_to(seen);
+                return Ok(answer.first() != Some(&b'-'));
+            }
         }
     }
 

@@ -2,16 +2,21 @@
 //! one core's cache and nothing on its path is contended.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::LocalSet;
+use tokio::time::interval;
 
 use super::acceptor::Arrival;
 use super::connection;
 use super::service::Service;
+use super::trunks::Trunks;
 
 /// The threads and the way to them.
 #[derive(Debug)]
@@ -34,6 +39,10 @@ struct Lane {
 /// Connections that wait for their worker. It takes them between two sessions' turns; a worker that
 /// is behind by more leaves the rest to the kernel's backlog.
 const INBOX: usize = 256;
+
+/// How long a connection to the upstream is kept that nobody uses, once to twice. Redis itself closes
+/// none that was used in the last second (`timeout`).
+const ROUND: Duration = Duration::from_secs(5);
 
 /// A connection's weight on its worker.
 struct Load(Arc<AtomicUsize>);
@@ -64,7 +73,10 @@ impl Workers {
             let service = Arc::clone(service);
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(serve(service, receiver, load)))?;
+                .spawn(move || {
+                    let local = LocalSet::new();
+                    runtime.block_on(local.run_until(serve(service, receiver, load)));
+                })?;
             lanes.push(lane);
             threads.push(thread);
         }
@@ -89,11 +101,23 @@ impl Workers {
 }
 
 async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc<AtomicUsize>) {
-    while let Some(arrival) = receiver.recv().await {
+    let trunks = Trunks::new(Arc::clone(&service));
+    let mut round = interval(ROUND);
+    loop {
+        let arrival = tokio::select! {
+            arrival = receiver.recv() => match arrival {
+                Some(arrival) => arrival,
+                None => return,
+            },
+            _ = round.tick() => {
+                trunks.tidy_up();
+                continue;
+            }
+        };
         let weight = Load(Arc::clone(&load));
-        let service = Arc::clone(&service);
-        tokio::spawn(async move {
-            connection::serve(service, arrival).await;
+        let (service, trunks) = (Arc::clone(&service), Rc::clone(&trunks));
+        tokio::task::spawn_local(async move {
+            connection::serve(service, trunks, arrival).await;
             drop(weight);
         });
     }

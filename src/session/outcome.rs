@@ -72,6 +72,8 @@ pub enum Refusal {
     Monitoring,
     /// WAIT, where a client's writes go over connections that others use too.
     Shared,
+    /// What needs a connection of its own, when too many are open.
+    NoConnection,
     /// A change of a user that holds rules which only who holds `lethal=acl` may give.
     Privileged,
     /// A form of a substituted command that the substitute doesn't stand for.
@@ -143,6 +145,7 @@ impl Refusal {
             Self::ReplconfOption { .. } | Self::Replicating => "replication",
             Self::Monitoring => "monitoring",
             Self::Shared => "shared",
+            Self::NoConnection => "max_connections",
             Self::Privileged => "lethal",
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
@@ -302,6 +305,11 @@ impl Refusal {
                 command,
                 "' tells what was written on one connection, and clients share theirs here \
                  (upstream.connections = \"shared\")",
+            ]),
+            Self::NoConnection => line(&[
+                "-ERR respgate: '",
+                command,
+                "' needs a connection of its own, and upstream.max_connections are open",
             ]),
             Self::Privileged => line(&[
                 "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl",

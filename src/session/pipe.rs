@@ -77,6 +77,21 @@ impl Pipe {
         }
     }
 
+    /// All that may be written now, in order.
+    pub fn pieces(&self) -> [&[u8]; 2] {
+        [&self.input[..self.cleared], &self.staged]
+    }
+
+    /// That all of it was written.
+    pub fn wrote_all(&mut self) {
+        if self.cleared > 0 {
+            self.wrote(self.cleared);
+        }
+        if !self.staged.is_empty() {
+            self.wrote(self.staged.len());
+        }
+    }
+
     /// How much waits to be written.
     pub fn waiting(&self) -> usize {
         self.cleared + self.staged.len()

@@ -27,6 +27,9 @@ pub enum Desync {
     /// The reply to a request of our own is not where it must be.
     #[error("a reply out of its place on a connection that clients share")]
     Canary,
+    /// A transaction that must not be parted is on its way in part. It never is.
+    #[error("a part of a transaction on a connection that clients share")]
+    Parted,
     /// The upstream doesn't take us for who we are any more. Its error is not for the client.
     #[error("the upstream asks for our AUTH")]
     Credential,

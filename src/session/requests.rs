@@ -15,7 +15,7 @@ use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::prepare::{Action, Taking, prepare, refuse};
-use super::routing::{Asked, MOST_SHARED};
+use super::routing::{Admission, Asked, MOST_SHARED};
 use super::rules::Rules;
 use super::scripts::Way;
 use super::slots::Slot;
@@ -194,9 +194,24 @@ impl Session {
                 rest,
             };
             let (slots, known, login) = (&self.slots, &self.known, &self.login);
-            if !(self.routing).admit(&asked, slots, known, login, taking.rules) {
-                self.holding = true;
-                return false;
+            match (self.routing).admit(&asked, slots, known, login, taking.rules) {
+                Admission::Go => {}
+                Admission::Wait => {
+                    self.holding = true;
+                    return false;
+                }
+                Admission::Refuse => {
+                    let refusal = Refusal::NoConnection;
+                    let (scratch, login) = (&mut self.scratch, &self.login);
+                    let entry = taking.rules.names().find(args.name());
+                    let standing = Standing {
+                        slots: &self.slots,
+                        known: &self.known,
+                        routing: &self.routing,
+                    };
+                    refuse(scratch, login, standing, refusal, entry, &args, taking);
+                    action = Action::Refuse(refusal);
+                }
             }
         }
         note_listening(&action, &args, &mut self.known);
@@ -264,7 +279,7 @@ impl Session {
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let action = prepare(scratch, login, standing, self.id, &args, taking);
-        let admitted = match &action {
+        let admission = match &action {
             Action::Forward(permit, kind, _) if self.routing.shares() => {
                 let asked = Asked {
                     command: permit.command(),
@@ -277,11 +292,26 @@ impl Session {
                 let (slots, known, login) = (&self.slots, &self.known, &self.login);
                 (self.routing).admit(&asked, slots, known, login, taking.rules)
             }
-            _ => true,
+            _ => Admission::Go,
+        };
+        let action = match admission {
+            Admission::Go => action,
+            Admission::Wait => Action::Hold,
+            Admission::Refuse => {
+                let refusal = Refusal::NoConnection;
+                let (scratch, login) = (&mut self.scratch, &self.login);
+                let entry = taking.rules.names().find(args.name());
+                let standing = Standing {
+                    slots: &self.slots,
+                    known: &self.known,
+                    routing: &self.routing,
+                };
+                refuse(scratch, login, standing, refusal, entry, &args, taking);
+                Action::Refuse(refusal)
+            }
         };
         note_listening(&action, &args, &mut self.known);
         let way = match action {
-            _ if !admitted => Way::NotYet,
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
             _ => Way::AsItIs,

@@ -52,6 +52,15 @@ enum Errand {
     Sent,
 }
 
+/// What becomes of a request that policy allows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Admission {
+    Go,
+    Wait,
+    /// It needs a connection of its own, and there is none.
+    Refuse,
+}
+
 /// A request that policy allows.
 pub(super) struct Asked<'a> {
     pub(super) command: CommandId,
@@ -76,6 +85,8 @@ pub(super) struct Routing {
     convoy: u32,
     /// A database that no connection could be brought to: the upstream tells the client why.
     refused: Option<u32>,
+    /// The request at the front needs a connection of its own, and there is none.
+    denied: bool,
     errand: Errand,
     /// Something stays with its own connection that nobody can take away.
     stays: bool,
@@ -160,10 +171,26 @@ impl Routing {
         known: &Known,
         login: &Login,
         rules: &Rules,
-    ) -> bool {
-        if self.convoy > 0 {
-            return true;
+    ) -> Admission {
+        if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
+            Admission::Go
+        } else if self.denied && self.need.is_some() {
+            self.denied = false;
+            self.need = None;
+            Admission::Refuse
+        } else {
+            Admission::Wait
         }
+    }
+
+    fn can_go(
+        &mut self,
+        asked: &Asked<'_>,
+        slots: &Slots,
+        known: &Known,
+        login: &Login,
+        rules: &Rules,
+    ) -> bool {
         let sharing = rules.table().command(asked.command).sharing;
         let sharing = sharing.of_request(&asked.args);
         if self.route == Route::Own {
@@ -286,6 +313,16 @@ impl Routing {
     pub(super) fn heard(&mut self, refused: Option<u32>) {
         self.need = None;
         self.refused = refused;
+    }
+
+    /// None of its own is to be had just now.
+    pub(super) fn deny(&mut self) {
+        self.need = None;
+        self.denied = true;
+    }
+
+    pub(super) fn keep_own(&mut self) {
+        self.stays = true;
     }
 
     /// Whether nothing holds it on the connection that it has of its own.

@@ -252,8 +252,18 @@ impl Session {
     }
 
     /// There is none, as no connection gets into it: the upstream will say why.
-    pub fn stays(&mut self, database: u32) {
+    pub fn stay(&mut self, database: u32) {
         self.routing.heard(Some(database));
+    }
+
+    /// There is no connection of its own to be had: the request that asks for one is refused.
+    pub fn deny_own(&mut self) {
+        self.routing.deny();
+    }
+
+    /// The connection of its own stays that: there are none to share.
+    pub fn keep_own(&mut self) {
+        self.routing.keep_own();
     }
 
     /// Whether the connection of its own isn't needed any more.

@@ -44,7 +44,13 @@ struct Seat {
     generation: u32,
     /// Replies that are owed.
     owed: u32,
+    /// What has come and isn't taken; `more` is what has no room in it.
     inbox: BytesMut,
+    more: VecDeque<BytesMut>,
+    /// Bytes of `more`.
+    behind: usize,
+    /// Bytes that were taken since ever.
+    taken: u64,
 }
 
 /// A run of replies that are owed to the same.
@@ -78,6 +84,10 @@ const BATCHES: u32 = 64;
 /// The beginning of a reply that is this long is passed on before its end is here, so that large ones
 /// stream. Of shorter ones the rest comes with the next read, and one wake-up is spared.
 const STREAM_AT: usize = 16 * 1024;
+
+/// What waits for a rider lies in pieces of at least this size: one growing buffer would be copied over
+/// and over, and a rider takes a piece at a time.
+const CHUNK: usize = 64 * 1024;
 
 /// Empty buffers larger than this are given back.
 const KEPT: usize = 128 * 1024;
@@ -139,7 +149,9 @@ impl Trunk {
         };
         seat.owed += replies;
         self.out.extend_from_slice(requests);
-        self.owe(Debtor::Rider(rider), replies);
+        if replies > 0 {
+            self.owe(Debtor::Rider(rider), replies);
+        }
     }
 
     fn owe(&mut self, to: Debtor, replies: u32) {
@@ -249,9 +261,9 @@ impl Trunk {
             if let Some(seat) = seat.filter(|seat| seat.generation == rider.generation) {
                 seat.owed -= done;
                 if end > start {
-                    seat.inbox.extend_from_slice(&self.input[start..end]);
+                    seat.put(&self.input[start..end]);
                     wake(rider.index);
-                    if seat.inbox.len() > self.max_unread {
+                    if seat.unread() > self.max_unread {
                         self.hindered_by = Some(rider);
                     }
                 }
@@ -276,14 +288,20 @@ impl Trunk {
         if seat.inbox.is_empty() {
             return false;
         }
+        seat.taken += seat.inbox.len() as u64;
         if into.is_empty() {
             std::mem::swap(into, &mut seat.inbox);
-            seat.inbox.clear();
         } else {
             into.extend_from_slice(&seat.inbox);
-            seat.inbox.clear();
         }
-        if seat.inbox.capacity() > KEPT {
+        seat.inbox.clear();
+        if let Some(next) = seat.more.pop_front() {
+            seat.behind -= next.len();
+            seat.inbox = next;
+        } else if seat.more.capacity() > 0 {
+            seat.more = VecDeque::new();
+        }
+        if seat.inbox.is_empty() && seat.inbox.capacity() > KEPT {
             seat.inbox = BytesMut::new();
         }
         true
@@ -293,17 +311,17 @@ impl Trunk {
     pub fn hindrance(&mut self) -> Option<Rider> {
         let rider = self.hindered_by?;
         let most = self.max_unread;
-        if self.seat(rider).is_none_or(|seat| seat.inbox.len() <= most) {
+        if self.seat(rider).is_none_or(|seat| seat.unread() <= most) {
             self.hindered_by = None;
         }
         self.hindered_by
     }
 
-    /// What waits for a rider to take it, bytes.
-    pub fn unread(&self, rider: Rider) -> usize {
+    /// Bytes that a rider has taken since it is here; `None`: it is gone.
+    pub fn taken(&self, rider: Rider) -> Option<u64> {
         let seat = self.seats.get(rider.index as usize);
         let seat = seat.filter(|seat| seat.generation == rider.generation);
-        seat.map_or(0, |seat| seat.inbox.len())
+        seat.map(|seat| seat.taken)
     }
 
     /// Whether others are owed something behind what the front one is.
@@ -330,6 +348,26 @@ impl Trunk {
     fn seat(&mut self, rider: Rider) -> Option<&mut Seat> {
         let seat = self.seats.get_mut(rider.index as usize)?;
         (seat.generation == rider.generation).then_some(seat)
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.inbox.len() < CHUNK {
+            self.inbox.extend_from_slice(bytes);
+            return;
+        }
+        self.behind += bytes.len();
+        match self.more.back_mut() {
+            Some(last) if last.len() < CHUNK => last.extend_from_slice(bytes),
+            _ => self.more.push_back(BytesMut::from(bytes)),
+        }
+    }
+
+    fn unread(&self) -> usize {
+        self.inbox.len() + self.behind
     }
 }
 

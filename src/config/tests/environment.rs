@@ -100,8 +100,8 @@ fn values_are_as_strict_as_in_the_file() {
         ),
         (
             "RESPGATE__UPSTREAM__MAIN__CONNECTIONS",
-            "shared",
-            "not built yet: sessions will share a few pipelined connections",
+            "pooled",
+            "must be one of \"dedicated\", \"shared\"",
         ),
         (
             "RESPGATE__LIMITS__MEMORY",

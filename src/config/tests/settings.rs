@@ -283,8 +283,8 @@ fn limits_are_checked() {
             "limits.write_timeout = \"0s\": must be longer than \"0s\"",
         ),
         (
-            "max_reply_buffer = \"32MB\"",
-            "limits.max_reply_buffer = \"32MB\": not built yet: bounds unread replies in shared mode",
+            "max_reply_buffer = \"255KB\"",
+            "limits.max_reply_buffer = \"255KB\": must be from \"256KB\" to \"4GB\"",
         ),
         (
             "memory = \"\"",

@@ -98,8 +98,8 @@ fn values_are_checked() {
             "upstream.main = \"1\": must be a table",
         ),
         (
-            upstream("connections = \"shared\""),
-            "upstream.main.connections = \"shared\": not built yet: sessions will share a few pipelined connections",
+            upstream("max_connections = 0"),
+            "upstream.main.max_connections = \"0\": must be an integer from 1 to 10000000",
         ),
         (
             upstream("connections = \"pooled\""),

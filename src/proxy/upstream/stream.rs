@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -17,6 +17,16 @@ pub(in crate::proxy) enum UpstreamStream {
     Plain(Stream),
     /// Boxed: a TLS connection is large, and most upstreams are plain.
     Tls(Box<ClientStream<Stream>>),
+}
+
+impl UpstreamStream {
+    /// Whether it is open and says nothing, which is what one that nobody uses should do.
+    pub(in crate::proxy) fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        Pin::new(self).poll_read(&mut cx, &mut buf).is_pending()
+    }
 }
 
 impl AsyncRead for UpstreamStream {

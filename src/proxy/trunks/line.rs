@@ -1,0 +1,409 @@
+//! One shared connection: the task that reads and writes it, and its riders' way to it.
+
+use std::cell::{Cell, RefCell};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
+
+use crate::session::{Desync, Rider, Trunk};
+use crate::telemetry::Event;
+use crate::tls;
+
+use super::Key;
+use crate::proxy::service::Service;
+use crate::proxy::upstream::{OpenPermit, UpstreamStream};
+
+/// A shared connection, as its riders see it.
+#[derive(Debug)]
+pub(in crate::proxy) struct Line {
+    trunk: RefCell<Trunk>,
+    /// What wakes each rider, by its number.
+    riders: RefCell<Vec<Waker>>,
+    /// What wakes the task.
+    task: RefCell<Waker>,
+    /// It has been woken, and hasn't looked yet.
+    is_awake: Cell<bool>,
+    /// Riders that wait until some of what is to be written is gone.
+    waiting: RefCell<Vec<u32>>,
+    closed: Cell<bool>,
+    hindered: Cell<bool>,
+    /// Something was sent since the last tick.
+    active: Cell<bool>,
+    /// Nothing was, for a while: it is checked before it is used again.
+    stale: Cell<bool>,
+}
+
+/// Reads and writes it.
+struct Driver {
+    line: Rc<Line>,
+    stream: UpstreamStream,
+    tick: Interval,
+    /// Ticks without riders.
+    deserted: u32,
+    /// Times that a batch has waited for more.
+    yielded: u32,
+    slow: Option<Slow>,
+}
+
+/// The rider that the others wait for.
+struct Slow {
+    rider: Rider,
+    taken: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Why a shared connection ends.
+enum Ending {
+    /// The upstream hung up.
+    Closed,
+    /// Nobody used it any more.
+    Deserted,
+    Desync(Desync),
+}
+
+/// How often a batch lets the other sessions run, and the system be asked for news, before it is
+/// written: what they add goes with it. Without pipelining that is what makes batches at all.
+const YIELDS: u32 = 1;
+
+/// Read at once. Replies to many clients come together.
+const READ: usize = 64 * 1024;
+
+/// What may wait to be written. Who comes on top of it keeps his requests meanwhile, and is read no
+/// further: that is how a busy Redis is felt by clients.
+const MOST_UNWRITTEN: usize = 1024 * 1024;
+
+/// The rhythm of what needs no haste: how long nothing is sent before the connection counts as idle.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A connection without riders is closed after so many ticks. A client that connects for each command
+/// finds it open.
+const DESERTED: u32 = 60;
+
+/// While others wait for a large reply's reader, it must take so much in so much time: 1 MB a second.
+/// A healthy client takes a thousand times as much, and one that is slower would hold the others up for
+/// half a minute before `max_reply_buffer` is free again.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
+const SLOW_BELOW: u64 = 256 * 1024;
+
+// === impl Line ===
+
+impl Line {
+    pub(super) fn start(
+        service: &Arc<Service>,
+        key: Key,
+        stream: UpstreamStream,
+        permit: OpenPermit,
+    ) -> Rc<Self> {
+        let mut seed = [0; 16];
+        // Without chance numbers a canary is still one that no client knows of.
+        let _ = tls::random(&mut seed);
+        let line = Rc::new(Self {
+            trunk: RefCell::new(Trunk::new(seed, service.max_reply_buffer)),
+            riders: RefCell::default(),
+            task: RefCell::new(Waker::noop().clone()),
+            is_awake: Cell::new(false),
+            waiting: RefCell::default(),
+            closed: Cell::new(false),
+            hindered: Cell::new(false),
+            active: Cell::new(false),
+            stale: Cell::new(false),
+        });
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut driver = Driver {
+            line: Rc::clone(&line),
+            stream,
+            tick,
+            deserted: 0,
+            yielded: 0,
+            slow: None,
+        };
+        let service = Arc::clone(service);
+        tokio::task::spawn_local(async move {
+            let ending = std::future::poll_fn(|cx| driver.poll(cx)).await;
+            tell(&service, key, &ending);
+            driver.line.close();
+            drop(permit);
+        });
+        line
+    }
+
+    /// A place for one more.
+    pub(super) fn board(&self) -> Rider {
+        let rider = self.trunk.borrow_mut().board();
+        let mut riders = self.riders.borrow_mut();
+        let index = rider.index() as usize;
+        if riders.len() <= index {
+            riders.resize(index + 1, Waker::noop().clone());
+        }
+        rider
+    }
+
+    /// Whom to wake when something has come for this rider.
+    pub(in crate::proxy) fn listen(&self, rider: Rider, waker: &Waker) {
+        if let Some(place) = self.riders.borrow_mut().get_mut(rider.index() as usize) {
+            place.clone_from(waker);
+        }
+    }
+
+    pub(super) fn leave(&self, rider: Rider) {
+        let mut trunk = self.trunk.borrow_mut();
+        if trunk.taken(rider).is_none() {
+            return;
+        }
+        trunk.leave(rider);
+        if let Some(place) = self.riders.borrow_mut().get_mut(rider.index() as usize) {
+            *place = Waker::noop().clone();
+        }
+        if self.hindered.get() {
+            self.wake();
+        }
+    }
+
+    /// Sends whole requests, which come in two pieces at most, and are owed so many replies. Returns
+    /// whether there was room for them; if not, the rider is woken when there is.
+    pub(in crate::proxy) fn send(&self, rider: Rider, pieces: [&[u8]; 2], replies: u32) -> bool {
+        let mut trunk = self.trunk.borrow_mut();
+        if trunk.unwritten().len() > MOST_UNWRITTEN {
+            self.waiting.borrow_mut().push(rider.index());
+            return false;
+        }
+        if self.stale.take() {
+            trunk.check();
+        }
+        self.active.set(true);
+        trunk.send(rider, pieces[0], replies);
+        trunk.send(rider, pieces[1], 0);
+        drop(trunk);
+        self.wake();
+        true
+    }
+
+    /// Takes what has come for a rider. Returns whether there was anything.
+    pub(in crate::proxy) fn take(&self, rider: Rider, into: &mut BytesMut) -> bool {
+        let took = self.trunk.borrow_mut().take(rider, into);
+        if took && self.hindered.get() {
+            self.wake();
+        }
+        took
+    }
+
+    /// Whether the rider is owed replies.
+    pub(in crate::proxy) fn owes(&self, rider: Rider) -> bool {
+        self.trunk.borrow().owes(rider)
+    }
+
+    /// Whether the rider was put off: the others have waited long enough for it.
+    pub(in crate::proxy) fn has_cut(&self, rider: Rider) -> bool {
+        self.trunk.borrow().taken(rider).is_none()
+    }
+
+    /// Whether nothing more comes.
+    pub(in crate::proxy) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether a rider that takes its time holds up the replies of the others.
+    pub(in crate::proxy) fn is_hindered(&self) -> bool {
+        self.hindered.get()
+    }
+
+    /// Ends it: what a rider was told there can't be true.
+    pub(in crate::proxy) fn fail(&self) {
+        self.close();
+        self.wake();
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.riders.borrow().iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.replace(true) {
+            self.task.borrow().wake_by_ref();
+        }
+    }
+}
+
+/// Writes why a shared connection has ended.
+fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
+    let upstream = service.upstreams[upstream].name();
+    match ending {
+        Ending::Deserted => {
+            tracing::debug!(upstream, "a shared connection is closed: nobody uses it")
+        }
+        Ending::Closed => tracing::warn!(upstream, "the upstream has closed a shared connection"),
+        Ending::Desync(Desync::Credential) => {
+            tracing::warn!(
+                upstream,
+                "a shared connection is closed: the upstream asks for our AUTH"
+            );
+        }
+        Ending::Desync(error) => {
+            tracing::error!(
+                upstream,
+                %error,
+                "replies out of step on a shared connection: it is closed, and every session that it owes"
+            );
+            service.audit.write(&Event {
+                event: "desync",
+                reason: "desync",
+                detail: Some(format!("upstream {upstream}: {error}")),
+                ..Event::default()
+            });
+        }
+    }
+}
+
+// === impl Driver ===
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.line.is_awake.set(false);
+        {
+            let mut task = self.line.task.borrow_mut();
+            if !task.will_wake(cx.waker()) {
+                task.clone_from(cx.waker());
+            }
+        }
+        while self.tick.poll_tick(cx).is_ready() {
+            if self.is_deserted() {
+                return Poll::Ready(Ending::Deserted);
+            }
+        }
+        if self.line.closed.get() {
+            return Poll::Ready(Ending::Desync(Desync::Credential));
+        }
+        if let Poll::Ready(ending) = self.poll_read(cx) {
+            return Poll::Ready(ending);
+        }
+        self.write(cx)
+    }
+
+    /// Once a second.
+    fn is_deserted(&mut self) -> bool {
+        let trunk = self.line.trunk.borrow();
+        if !self.line.active.take() && trunk.is_idle() {
+            self.line.stale.set(true);
+        }
+        self.deserted = if trunk.riders() == 0 {
+            self.deserted + 1
+        } else {
+            0
+        };
+        self.deserted > DESERTED
+    }
+
+    /// Reads and hands over until there is nothing more, or somebody must read first.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            let mut trunk = self.line.trunk.borrow_mut();
+            let hindrance = trunk.hindrance();
+            self.line.hindered.set(hindrance.is_some());
+            if let Some(rider) = hindrance {
+                let put_off = self.slow.as_mut().is_some_and(|slow| slow.rider == rider);
+                if !put_off {
+                    self.slow = Some(Slow {
+                        rider,
+                        taken: trunk.taken(rider).unwrap_or_default(),
+                        timer: Box::pin(sleep_until(Instant::now() + SLOW_AFTER)),
+                    });
+                }
+                let Some(slow) = &mut self.slow else {
+                    return Poll::Pending;
+                };
+                ready!(slow.timer.as_mut().poll(cx));
+                let taken = trunk.taken(rider).unwrap_or_default();
+                if taken - slow.taken < SLOW_BELOW && trunk.has_followers() {
+                    trunk.leave(rider);
+                    self.slow = None;
+                    drop(trunk);
+                    if let Some(waker) = self.line.riders.borrow().get(rider.index() as usize) {
+                        waker.wake_by_ref();
+                    }
+                    continue;
+                }
+                slow.taken = taken;
+                slow.timer.as_mut().reset(Instant::now() + SLOW_AFTER);
+                continue;
+            }
+            if self
+                .slow
+                .as_ref()
+                .is_some_and(|slow| slow.timer.is_elapsed())
+            {
+                self.slow = None;
+            }
+            let input = trunk.input();
+            if input.capacity() - input.len() < READ / 4 {
+                input.reserve(READ);
+            }
+            match read(&mut self.stream, input, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(len)) if len > 0 => {
+                    let riders = self.line.riders.borrow();
+                    let delivered = trunk.deliver(|index| {
+                        if let Some(waker) = riders.get(index as usize) {
+                            waker.wake_by_ref();
+                        }
+                    });
+                    if let Err(error) = delivered {
+                        return Poll::Ready(Ending::Desync(error));
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(Ending::Closed),
+            }
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut trunk = self.line.trunk.borrow_mut();
+        if trunk.unwritten().is_empty() {
+            return Poll::Pending;
+        }
+        if self.yielded < YIELDS {
+            self.yielded += 1;
+            drop(trunk);
+            // Nobody needs to wake it for more.
+            self.line.is_awake.set(true);
+            // Not before the others have run and the sockets were looked at.
+            return pin!(tokio::task::yield_now())
+                .poll(cx)
+                .map(|()| Ending::Closed);
+        }
+        self.yielded = 0;
+        trunk.batch();
+        while !trunk.unwritten().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, trunk.unwritten()) {
+                Poll::Ready(Ok(len)) if len > 0 => trunk.wrote(len),
+                Poll::Pending => break,
+                Poll::Ready(_) => return Poll::Ready(Ending::Closed),
+            }
+        }
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+        if trunk.unwritten().len() <= MOST_UNWRITTEN {
+            let riders = self.line.riders.borrow();
+            for index in self.line.waiting.borrow_mut().drain(..) {
+                if let Some(waker) = riders.get(index as usize) {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    pin!(stream.read_buf(buffer)).poll(cx)
+}
