@@ -197,6 +197,10 @@ async fn hold(
             ..Event::default()
         });
     }
+    if relay.session().shares() {
+        let (shared, own) = relay.session().counts();
+        tracing::debug!(session = id, shared, own, "requests by connection");
+    }
     drop(relay);
     if matches!(end, End::Stalled) {
         // To the client it looks like a broken network: here alone one can learn why.

@@ -123,6 +123,11 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// The session that it is for.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Relays until something ends it.
     pub(super) async fn run(&mut self, facts: &Facts) -> End {
         std::future::poll_fn(|cx| self.poll(cx, facts)).await

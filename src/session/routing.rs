@@ -92,6 +92,9 @@ pub(super) struct Routing {
     stays: bool,
     /// Its own connection is not for others.
     spent: bool,
+    /// Requests that went to connections which others use too, and to its own.
+    rode: u64,
+    alone: u64,
     /// What the client calls itself.
     pub(super) name: Name,
     /// Looks for the end of a transaction.
@@ -153,6 +156,11 @@ impl Routing {
         self.convoy = self.convoy.saturating_sub(1);
     }
 
+    /// How many requests went to connections that others use too, and to its own.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.rode, self.alone)
+    }
+
     /// The number that the client is told as its own.
     pub(super) fn client_id(&self, session: u64) -> u64 {
         if self.shares {
@@ -173,6 +181,10 @@ impl Routing {
         rules: &Rules,
     ) -> Admission {
         if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
+            match self.route {
+                Route::Shared => self.rode += 1,
+                Route::Own => self.alone += 1,
+            }
             Admission::Go
         } else if self.denied && self.need.is_some() {
             self.denied = false;
@@ -303,6 +315,8 @@ impl Routing {
             shares: self.shares,
             route,
             errand,
+            rode: self.rode,
+            alone: self.alone,
             name: self.name.take(),
             ahead: self.ahead.take(),
             ..Self::default()

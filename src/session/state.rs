@@ -198,6 +198,11 @@ impl Session {
         self.routing.rides()
     }
 
+    /// How many requests went to connections that others use too, and how many to one of its own.
+    pub fn counts(&self) -> (u64, u64) {
+        self.routing.counts()
+    }
+
     /// What a connection must be like to go on with.
     #[inline]
     pub fn berth(&self) -> Berth {
