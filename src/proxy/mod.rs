@@ -5,6 +5,7 @@
 //! - `worker`: single-threaded runtimes; a session never leaves its own.
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
+//! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
@@ -22,6 +23,7 @@ mod relay;
 mod reload;
 mod save;
 mod service;
+mod spare;
 mod upstream;
 mod users;
 mod worker;
