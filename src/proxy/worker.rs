@@ -91,11 +91,7 @@ impl Workers {
 async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc<AtomicUsize>) {
     while let Some(arrival) = receiver.recv().await {
         let weight = Load(Arc::clone(&load));
-        let service = Arc::clone(&service);
-        tokio::spawn(async move {
-            connection::serve(service, arrival).await;
-            drop(weight);
-        });
+        tokio::spawn(connection::serve(Arc::clone(&service), arrival, weight));
     }
 }
 
