@@ -115,7 +115,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         }
     };
     let subject = Subject {
-        certificate: peer.certificate.as_ref(),
+        certificate: peer.certificate.as_deref(),
         source,
         listener: &listening.settings.name,
     };
@@ -258,7 +258,7 @@ async fn shake_hands(
     deadline: Instant,
     service: &Service,
     peer: &Peer,
-) -> Option<(ServerStream<Stream>, Option<Certificate>)> {
+) -> Option<(ServerStream<Stream>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
     let handshake = timeout_at(deadline, tls.acceptor().accept(stream));
     let result = tokio::select! {
