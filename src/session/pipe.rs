@@ -32,6 +32,11 @@ impl Pipe {
         &mut self.input
     }
 
+    /// All that takes memory, for who lends it. An empty one may be exchanged.
+    pub fn buffers(&mut self) -> [&mut BytesMut; 2] {
+        [&mut self.input, &mut self.staged]
+    }
+
     /// What nobody has looked at.
     #[inline]
     pub fn unscanned(&self) -> &[u8] {
