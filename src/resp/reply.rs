@@ -135,6 +135,13 @@ impl ReplyScanner {
                 if opening {
                     self.open(ReplyKind::Answer);
                 }
+                // As for a payload: most are here to their end.
+                if let Some(end) = bytes.iter().position(|&byte| byte == b'\r')
+                    && bytes.get(end + 1) == Some(&b'\n')
+                {
+                    self.end_value();
+                    return Ok(Some(end + 2));
+                }
                 self.stage = Stage::Line;
                 Ok(Some(1))
             }
