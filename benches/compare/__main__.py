@@ -7,8 +7,8 @@ Environment:
   BENCH     parts, with commas: micro main redis-benchmark latency memory handshakes growth (default: all)
   PEERS     peers, with commas: respgate respgate-shared envoy-redis envoy-tcp haproxy nginx stunnel hitch
             redis-plain (default: all; Redis' own TLS is always there)
-  ROUNDS    rounds of the main part, of which the median counts (default 3)
-  DURATION  seconds of each measurement (default 2)
+  ROUNDS    rounds of throughput and latency, of which the median counts (default 3)
+  DURATION  seconds of each measurement (default 1.5)
 
 Needs Python 3.9 and nothing but its standard library. The exit code is 1 where something that is there
 could not be measured, or answered wrongly.
@@ -40,7 +40,7 @@ def main():
         raise Unmeasured(f"BENCH: unknown: {', '.join(unknown)} (there are: {', '.join(PARTS)})")
     keys = keys_of(os.environ.get("PEERS"))
     rounds = int(os.environ.get("ROUNDS") or 3)
-    seconds = float(os.environ.get("DURATION") or 2)
+    seconds = float(os.environ.get("DURATION") or 1.5)
 
     if "micro" in parts:
         cargo = os.environ.get("CARGO", "cargo")
@@ -98,7 +98,7 @@ def compare(scene, parts, keys, rounds, seconds):
         save_picture(results, versions, whole="PEERS" not in os.environ and not fronts.failures)
     main = results.get("main", {})
     part("redis-benchmark", throughput.check_part, main)
-    part("latency", throughput.latency_part, main)
+    part("latency", throughput.latency_part, main, rounds)
     part("memory", costs.memory_part)
     part("handshakes", costs.handshakes_part, seconds)
     part("growth", growth.growth_part)

@@ -6,6 +6,7 @@ from statistics import median
 
 from loads import COLUMNS
 from measure import resident
+from peers import Front
 from table import Table, count, micros
 
 CONNECTIONS = 5000
@@ -20,7 +21,7 @@ def tls_peers(fronts):
 
 
 def memory_part(fronts, loads, say):
-    """RSS for each idle connection, of fresh processes with one thread."""
+    """RSS for each idle connection, of fresh processes with one thread; what Redis says it uses for it, too."""
     scene = fronts.scene
     number = scene.connections(CONNECTIONS)
     if number < CONNECTIONS:
@@ -29,44 +30,42 @@ def memory_part(fronts, loads, say):
     results = {}
     for peer in tls_peers(fronts):
         results[peer.key] = fronts.attempt(f"memory, {peer.label}", idle, fronts, loads, peer, number)
-    table = Table(f"{number:,} idle connections, one GET each", "KB each", "KB in Redis each", "RSS MB before", "after")
+    table = Table(f"{number:,} idle connections, one GET each; one thread", "RSS KB each", "and in Redis", "RSS MB before", "after")
     for peer in tls_peers(fronts):
         row = results[peer.key]
         if row:
-            each = lambda name: f"{row[name] / number / 1024:.1f}"
-            table.row(peer.label, each("front"), each("redis"), f"{row['before'] / 1e6:.1f}", f"{row['after'] / 1e6:.1f}")
+            each = lambda size: "–" if size is None else f"{size / number / 1024:.1f}"
+            table.row(peer.label, each(row["front"]), each(row["redis"]), f"{row['before'] / 1e6:.1f}", f"{row['after'] / 1e6:.1f}")
     say(table)
     return results
 
 
 def idle(fronts, loads, peer, number):
-    front = peer.start(fronts.scene, peer.threads[0])
-    redis = fronts.scene.redis
-    own = front.process is redis
+    scene = fronts.scene
+    if peer.key == "redis-tls":
+        # The one that all share keeps memory from before. A new one has no keys: its GETs bring nil.
+        front = Front(peer, 0, *scene.another_redis())
+    else:
+        front = peer.start(scene, peer.threads[0])
     # What it allocates once, it allocates for these.
     warm = loads.own("idle", front, "--connections", 50)
     warm.expect("READY")
     warm.finish()
     time.sleep(0.5)
-    before, redis_before = resident(front.process.pid), resident(redis.pid)
+    before, used_before = resident(front.process.pid), scene.used_memory()
     held = loads.own("idle", front, "--connections", number)
     try:
         held.expect("READY")
         time.sleep(0.5)
-        after, redis_after = resident(front.process.pid), resident(redis.pid)
+        after, used = resident(front.process.pid), scene.used_memory()
     finally:
         if held.child.poll() is None:
             held.finish()
-        if not own:
-            front.process.stop()
+        front.process.stop()
     # Redis closes them in its own time; the next must not find them half gone.
     time.sleep(1)
-    return {
-        "front": 0 if own else after - before,
-        "redis": redis_after - redis_before,
-        "before": before,
-        "after": after,
-    }
+    behind = None if peer.key == "redis-tls" else used - used_before
+    return {"front": after - before, "redis": behind, "before": before, "after": after}
 
 
 def handshakes_part(fronts, loads, seconds, say):
@@ -81,13 +80,13 @@ def handshakes_part(fronts, loads, seconds, say):
         row["storm"] = fronts.attempt(f"storm, {peer.label}", best_storm, fronts, loads, peer, seconds)
         results[peer.key] = row
     table = Table(
-        "handshakes: CPU µs of front and Redis for a connection with one GET; p99 µs of 50 clients at "
-        f"{RATE:,} ops/s, without and with {STORM} handshakes/s",
+        "handshakes: CPU µs of front and Redis for a connection with one GET, one thread; how many one by one;\n"
+        f"p99 µs of 50 clients at {RATE:,} ops/s, calm and while {STORM} others a second shake hands, with the better of one and two",
         "full",
         "resumed",
-        "full, one by one",
+        "full one by one",
         "p99 calm",
-        "p99 in storm",
+        "in storm",
         "threads",
     )
     for peer in tls_peers(fronts):
@@ -126,8 +125,8 @@ def storm(loads, front, seconds):
     calm, stormy = [], []
     for _ in range(3):
         calm.append(loads.run(front, column, rate=RATE, seconds=seconds / 2)["p99"])
-        # Some before and some after: the sessions run wholly within the storm.
-        number = int((seconds / 2 + 1.5) * STORM)
+        # Long enough for the others to connect and warm up: they are measured wholly within it.
+        number = int((seconds / 2 + 1) * STORM)
         others = loads.own("handshakes", front, "--count", number, "--rate", STORM)
         others.expect("START")
         stormy.append(loads.run(front, column, rate=RATE, seconds=seconds / 2)["p99"])

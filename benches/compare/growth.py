@@ -39,10 +39,10 @@ def growth_part(fronts, loads, say):
         "connections",
         f"connections, of which {WINDOW} wait for a reply at a time, in turns",
         counts,
-        lambda number: Column("growth", "", number),
+        lambda number: Column("growth", "", "", number),
         lambda number: f"{number:,}",
     )
-    beside("values", f"size of values, {WINDOW} connections", SIZES, lambda size: Column("growth", "", WINDOW, size=size, keys=64), bytes_of)
+    beside("values", f"size of values, {WINDOW} connections", SIZES, lambda size: Column("growth", "", "", WINDOW, size=size, keys=64), bytes_of)
     if any(peer.key == "respgate" for peer in peers):
         for what, steps in [("users", USERS), ("patterns", PATTERNS)]:
             rows = {step: fronts.attempt(f"growth, {step} {what}", with_policy, fronts, loads, what, step) for step in steps}
@@ -60,7 +60,7 @@ def with_policy(fronts, loads, what, step):
     peer = BY_KEY["respgate"]
     front = peer.starter(peer, fronts.scene, 1, **policy)
     try:
-        return loads.run(front, Column("growth", "", 50, pipeline=16))
+        return loads.run(front, Column("growth", "", "", 50, pipeline=16))
     finally:
         front.process.stop()
 

@@ -15,6 +15,7 @@ from scene import Unmeasured
 class Column:
     key: str
     title: str
+    short: str
     connections: int
     pipeline: int = 1
     size: int = 64
@@ -25,12 +26,12 @@ class Column:
 
 
 COLUMNS = [
-    Column("50", "50 clients", 50),
-    Column("50-p16", "50 clients, pipeline 16", 50, pipeline=16),
-    Column("8-p64", "8 clients, pipeline 64", 8, pipeline=64),
-    Column("20-16k", "20 clients, 16 KB values", 20, size=16 << 10, keys=1000),
-    Column("500", "500 clients", 500),
-    Column("mix", "50 clients, SET:GET 1:1", 50, gets=1),
+    Column("50", "50 clients", "50 cl", 50),
+    Column("50-p16", "50 clients, pipeline 16", "50 P16", 50, pipeline=16),
+    Column("8-p64", "8 clients, pipeline 64", "8 P64", 8, pipeline=64),
+    Column("20-16k", "20 clients, 16 KB values", "20 16KB", 20, size=16 << 10, keys=1000),
+    Column("500", "500 clients", "500 cl", 500),
+    Column("mix", "50 clients, SET:GET 1:1", "50 1:1", 50, gets=1),
 ]
 
 

@@ -40,7 +40,9 @@ class Peer:
             done = subprocess.run([str(scene.respgate), "check", "--config", str(config)], capture_output=True, text=True)
             if done.returncode != 0:
                 lines = (done.stderr + done.stdout).strip().splitlines()
-                why = next((line.strip() for line in lines if "connections" in line), "respgate check refuses its configuration")
+                # Without the path of a file that is gone when this is read.
+                told = (line.strip().partition(".toml: ")[2] for line in lines if "connections" in line)
+                why = next(told, "respgate check refuses its configuration")
                 return f"{self.label} is left out: {why}"
         return None
 

@@ -9,14 +9,14 @@ from table import count
 WIDTH, MARGIN, GAP = 960, 16, 24
 PANELS = 3  # beside each other
 TITLE, ROW, BAR = 26, 17, 11
-LABEL, VALUE = 104, 66
+LABEL, VALUE = 112, 74
 
 # Ours stand out; what all is compared to, and what isn't TLS at all, stand back.
 CLASSES = {"redis-tls": "base", "redis-plain": "plain", "respgate": "own", "respgate-shared": "own"}
 
 STYLE = """
 text { font: 11px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
-.title { font-size: 12.5px; font-weight: 600 } .note, .value { fill: #59636e } .value { font-size: 10px }
+.title { font-size: 12.5px; font-weight: 600 } .note, .value { fill: #59636e } .value { font-size: 10px } .end { text-anchor: end }
 .peer { fill: #8c959f } .own { fill: #0969da } .base { fill: #57606a } .plain { fill: #d1d9e0 }
 .line { stroke: #57606a; stroke-dasharray: 2 2; opacity: .7 } text.own { font-weight: 600 }
 @media (prefers-color-scheme: dark) {
@@ -30,7 +30,7 @@ def draw(results, note):
     columns = [column for column in COLUMNS if results.get(column.key, {}).get("redis-tls")]
     peers = [peer for peer in PEERS if any(peer.key in results[column.key] for column in columns)]
     panel = (WIDTH - 2 * MARGIN - (PANELS - 1) * GAP) / PANELS
-    height = TITLE + len(peers) * ROW + 12
+    height = TITLE + len(peers) * ROW
     lines = -(-len(columns) // PANELS)
     bottom = MARGIN + 36 + lines * (height + GAP)
     out = [
@@ -66,10 +66,10 @@ def draw_panel(column, rows, peers, x, y, width):
             continue
         ratio = row["rate"] / base
         length = max(1.0, min(ratio, longest) * scale)
-        cut = " ▸" if ratio > longest else ""
+        cut = "▸ " if ratio > longest else ""
         out.append(f'<rect class="{kind}" x="{x + LABEL:.0f}" y="{top:.0f}" width="{length:.1f}" height="{BAR}" rx="2"/>')
-        value = f"{ratio:.2f} · {count(row['rate'])}{cut}"
-        out.append(f'<text class="value" x="{x + LABEL + length + 5:.1f}" y="{middle:.0f}">{value}</text>')
+        value = f"{cut}{ratio:.2f} · {count(row['rate'])}"
+        out.append(f'<text class="value end" x="{x + width:.0f}" y="{middle:.0f}">{value}</text>')
     one = x + LABEL + scale
     bottom = y + TITLE + len(peers) * ROW - 3
     out.append(f'<line class="line" x1="{one:.1f}" x2="{one:.1f}" y1="{y + TITLE - 3:.0f}" y2="{bottom:.0f}"/>')

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import socket
@@ -80,7 +81,7 @@ class Scene:
         both = self.cert("server.pem").read_bytes() + self.cert("server.key").read_bytes()
         self.cert("both.pem").write_bytes(both)
         self.plain_port, self.tls_port = free_port(), free_port()
-        self.redis = self.start("redis", self.redis_command(), self.plain_port)
+        self.redis = self.start("redis", self.redis_command(self.plain_port, self.tls_port), self.plain_port)
 
     def build(self):
         """respgate and the load generator, as `cargo bench` builds them: (path, path)."""
@@ -95,13 +96,18 @@ class Scene:
                 found[message["target"]["name"]] = pathlib.Path(message["executable"])
         return found["respgate"], found["load"]
 
-    def redis_command(self):
-        command = [self.binaries["7.0.15"]["path"], "--port", str(self.plain_port), "--tls-port", str(self.tls_port)]
+    def redis_command(self, plain_port, tls_port):
+        command = [self.binaries["7.0.15"]["path"], "--port", str(plain_port), "--tls-port", str(tls_port)]
         command += ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--tls-auth-clients", "yes"]
         command += ["--tls-cert-file", str(self.cert("server.pem")), "--tls-key-file", str(self.cert("server.key"))]
         command += ["--tls-ca-cert-file", str(self.cert("ca.pem")), "--dir", str(self.folder)]
         # Redis wants some descriptors for itself; a few thousand are enough for all loads.
         return command + ["--maxclients", str(min(12000, self.descriptors - 1000))]
+
+    def another_redis(self):
+        """(process, TLS port)"""
+        plain_port, tls_port = free_port(), free_port()
+        return self.start("redis", self.redis_command(plain_port, tls_port), plain_port), tls_port
 
     def cert(self, name):
         return self.certs / name
@@ -123,6 +129,10 @@ class Scene:
         with socket.create_connection(("127.0.0.1", self.plain_port), timeout=30) as link:
             link.sendall(request)
             return link.recv(65536)
+
+    def used_memory(self):
+        """Bytes that the Redis itself says it uses: what it gave back stays in its RSS."""
+        return int(re.search(rb"used_memory:(\d+)", self.redis_says("INFO", "memory")).group(1))
 
     def close(self):
         for process in reversed(self.processes):

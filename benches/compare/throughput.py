@@ -69,7 +69,7 @@ def check_part(fronts, loads, main, say):
     """The columns that redis-benchmark can drive (and memtier_benchmark, where it is on PATH)."""
     # 16 KB over TLS costs redis-benchmark itself 40 ms each; a mix it can't do.
     columns = [column for column in COLUMNS if column.key not in ("20-16k", "mix")]
-    drivers = [("redis-benchmark --tls: SET, then GET", lambda front, column, rate: loads.redis_benchmark(front, column, rate))]
+    drivers = [("redis-benchmark --tls: SET, then GET, its handshakes included", lambda front, column, rate: loads.redis_benchmark(front, column, rate))]
     memtier = shutil.which("memtier_benchmark")
     if memtier:
         drivers.append(("memtier_benchmark: SET:GET 1:10", lambda front, column, _: loads.memtier(memtier, front, column)))
@@ -86,7 +86,7 @@ def check_part(fronts, loads, main, say):
                     rows.setdefault(peer.key, {})[column.key] = fronts.attempt(what, drive, front, column, rate)
             loads.filled = None
         results[title] = rows
-        table = Table(f"checked by {title}: ops/s, ratio", *[name for column in columns for name in (column.title, "")])
+        table = Table(f"checked by {title}: ops/s, ratio", *[name for column in columns for name in (column.short, "")])
         base = rows.get("redis-tls", {})
         for peer in fronts.peers:
             cells = []
@@ -97,41 +97,61 @@ def check_part(fronts, loads, main, say):
             table.row(peer.label, *cells)
         say(table)
     if not memtier:
-        say("memtier_benchmark is not on PATH, and did not drive anything.")
+        say("memtier_benchmark is not on PATH, and did not drive anything.\n")
     return results
 
 
-def latency_part(fronts, loads, main, say):
-    """p99 at the same rate for all: 70 % of what Envoy's redis_proxy does at most."""
-    envoy = next((peer for peer in fronts.peers if peer.key == "envoy-redis"), None)
+def latency_part(fronts, loads, main, rounds, say):
+    """p99 at the same rate for all: 70 % of what Envoy's redis_proxy does at most. Alternating rounds."""
     results = {}
     for column in COLUMNS:
         known = main.get(column.key, {})
-        most = known.get("envoy-redis", {}).get("rate")
-        if most is None and envoy:
-            found = [fronts.attempt("Envoy's maximum", loads.run, front, column) for front in fronts.all(envoy)]
-            most = max((sample["rate"] for sample in found if sample), default=None)
-        if most is None:
-            say(f"{column.title}: latency at a fixed rate is left out: there is no Envoy to say which")
+        rate = PART * envoys_most(fronts, loads, column, known)
+        if not rate:
+            say(f"{column.title}: latency at a fixed rate is left out: there is no Envoy to say which\n")
             continue
-        rows = {}
-        for peer in fronts.peers:
-            front = fronts.attempt(column.title, fronts.better, peer, known)
-            if front:
-                rows[peer.key] = fronts.attempt(f"latency, {column.title}, {peer.label}", loads.run, front, column, rate=PART * most)
-        results[column.key] = {"rate": PART * most, "peers": {key: row for key, row in rows.items() if row}}
-    if not results:
-        return results
+        samples = {}
+        for number in range(rounds):
+            for peer in fronts.peers[:: 1 if number % 2 == 0 else -1]:
+                what = f"latency, {column.title}, {peer.label}"
+                sample = fronts.attempt(
+                    what, lambda: loads.run(fronts.better(peer, known), column, rate=rate, seconds=loads.seconds / 2)
+                )
+                if sample:
+                    samples.setdefault(peer.key, []).append(sample)
+        results[column.key] = {
+            "rate": rate,
+            "peers": {key: {name: median(s[name] for s in many) for name in many[0]} for key, many in samples.items()},
+        }
     measured = [column for column in COLUMNS if column.key in results]
-    names = [f"{column.title}: {count(results[column.key]['rate'])}/s" for column in measured]
-    table = Table("p99 µs at 70 % of Envoy redis_proxy's maximum, from when each request was due", *names)
-    for peer in fronts.peers:
-        cells = []
-        for column in measured:
-            row = results[column.key]["peers"].get(peer.key)
-            # Who can't keep the rate has no latency, only a queue that grows.
-            late = row and row["rate"] < 0.97 * results[column.key]["rate"]
-            cells.append("–" if not row else f"can't: {count(row['rate'])}/s" if late else micros(row["p99"]))
-        table.row(peer.label, *cells)
-    say(table)
+    if measured:
+        say(latency_table(fronts.peers, measured, results))
     return results
+
+
+def envoys_most(fronts, loads, column, known):
+    """What the main part found, in this run or the last one; else it is found now."""
+    envoy = next((peer for peer in fronts.peers if peer.key == "envoy-redis"), None)
+    if "envoy-redis" in known:
+        return known["envoy-redis"]["rate"]
+    if envoy is None:
+        return 0
+    found = [fronts.attempt("Envoy's maximum", lambda: loads.run(fronts.get(envoy, one), column)) for one in envoy.threads]
+    return max((sample["rate"] for sample in found if sample), default=0)
+
+
+def latency_table(peers, columns, results):
+    title = (
+        "p99 µs at 70 % of the most that Envoy redis_proxy does, counted from when a request was due\n"
+        "(where the rate isn't kept the queue grows: the rate that was)"
+    )
+    table = Table(title, *[column.short for column in columns])
+    table.row("asked: ops/s", *[count(results[column.key]["rate"]) for column in columns])
+    for peer in peers:
+        cells = []
+        for column in columns:
+            row, rate = results[column.key]["peers"].get(peer.key), results[column.key]["rate"]
+            late = row and row["rate"] < 0.97 * rate
+            cells.append("–" if not row else f"({count(row['rate'])}/s)" if late else micros(row["p99"]))
+        table.row(peer.label, *cells)
+    return table
