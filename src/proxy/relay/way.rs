@@ -131,6 +131,7 @@ impl Relay<'_> {
         }
         if self.session.wants_upstream() {
             self.session.ride();
+            self.unsent = 0;
             return true;
         }
         let at_rest = self.up.waiting() == 0 && self.down.unscanned().is_empty();
@@ -139,7 +140,6 @@ impl Relay<'_> {
         }
         let berth = self.session.leave();
         self.unsent = 0;
-        self.session.take_sent();
         if let (Way::Own(own), Some(berth), false) =
             (std::mem::take(&mut self.way), berth, self.upstream_closed)
         {
