@@ -34,8 +34,9 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
-/// A scratch larger than this is given back. Only lists of users are.
-const KEPT_SCRATCH: usize = 16 * 1024;
+/// A scratch larger than this is given back: there are many sessions that wait. Only lists of users
+/// are larger.
+const KEPT_SCRATCH: usize = 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
