@@ -16,13 +16,14 @@ SUMMARY := awk '/^test result:/ { p += $$4; f += $$6; s += $$8 } \
 	END { printf "%d passed, %d failed, %d skipped\n", p, f, s }' $(TARGET)/test.log
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test soak bench lint deny dist
+.PHONY: help demo test soak bench instructions lint deny dist
 
 help:
 	@echo 'make demo   a Redis 5, the proxy in front of it and a guided tour (ONCE=1: the tour alone, then exit)'
 	@echo 'make test   every test, against real Redis servers and clients that it fetches itself'
 	@echo 'make soak   what takes longer: all of the tests that redis-py ships, through respgate'
-	@echo 'make bench  the benchmarks'
+	@echo 'make bench  respgate beside Envoy, HAProxy and others (BENCH, PEERS, ROUNDS, DURATION: see benches/compare/__main__.py)'
+	@echo 'make instructions  of the benchmarks the one that counts, by callgrind (UPDATE=1: a new baseline)'
 	@echo 'make lint   formatting, clippy, documentation, dependencies (DENY=0 leaves out the last)'
 	@echo 'make dist   what is installed, laid out under $(DIST)'
 
@@ -45,9 +46,15 @@ soak:
 	@$(FETCH) --only 7.0.15,8.2.3,python-8,redis-py-tests
 	RESPGATE_TEST_SOAK=1 $(CARGO) test --locked --test scenarios client_matrix::own_tests -- --nocapture
 
+# Peers that can't be had are left out, and the table says so.
 bench:
 	@$(FETCH) --only 7.0.15,benchmark
-	$(CARGO) bench --locked
+	@$(FETCH) --only envoy,haproxy,nginx,stunnel,hitch || true
+	CARGO='$(CARGO)' $(PYTHON) -B benches/compare
+
+# Part of `make bench`, alone.
+instructions:
+	$(CARGO) bench --locked --bench instructions -- $(if $(UPDATE),--update)
 
 lint: deny
 	$(CARGO) fmt --all --check

@@ -3,18 +3,17 @@
 //! Verdicts and sessions beside `redis-protocol`'s `decode_range` of `SET key <64 B>`: what merely finding the
 //! arguments costs there. `cargo bench --bench decide`.
 
+#[path = "support/session.rs"]
+mod session;
 mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use respgate::command::{Resolved, Table};
-use respgate::identity::{AuthKind, Identity, Who};
-use respgate::policy::{Decision, PasswordHash, Policy, Source, Whereabouts, decide};
-use respgate::resp::{Limits, RequestScanner, Scan};
-use respgate::rewrite::Names;
-use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session};
+use respgate::command::Table;
+use respgate::policy::{Decision, PasswordHash};
+use respgate::session::{Pipe, Rules};
 
+use session::{Client, compiled, drain, feed, patterns, rules, verdict_of};
 use support::{Group, decode, request};
 
 const KEY: &[u8] = b"user:1000:cart";
@@ -149,29 +148,26 @@ fn sessions() {
     ] {
         let mut client = Client::new(rules);
         let replies = b"+OK\r\n".repeat(count);
-        group.add(name, count as u32, move || client.exchange(bytes, &replies));
+        group.add(name, count as u32, move || {
+            feed(&mut client.up, bytes);
+            client.receive();
+            drain(&mut client.up, bytes.len());
+            feed(&mut client.down, &replies);
+            client.answer();
+            drain(&mut client.down, replies.len());
+        });
     }
     // What the harness itself costs: the copies in and out that sockets would make.
     let (mut up, mut down) = (Pipe::default(), Pipe::default());
     let set = set.as_slice();
     group.add("the pipes alone, one at a time", 1, move || {
         for (pipe, bytes) in [(&mut up, set), (&mut down, b"+OK\r\n")] {
-            pipe.input().extend_from_slice(black_box(bytes));
+            feed(pipe, bytes);
             pipe.forward(bytes.len());
             drain(pipe, bytes.len());
         }
     });
     group.run();
-}
-
-/// 99 key patterns: exact, prefix and glob in turn.
-fn patterns(beginning: &str) -> String {
-    let pattern = |n| match n % 3 {
-        0 => format!("~{beginning}{n}:config"),
-        1 => format!("~{beginning}{n}:*"),
-        _ => format!("~{beginning}{n}:*:cart"),
-    };
-    (0..99).map(pattern).collect::<Vec<_>>().join(" ")
 }
 
 /// So many users, named `u0`, `u1` and on, who may do the same.
@@ -180,107 +176,6 @@ fn among(users: usize) -> Rules {
     compiled((0..users).map(user).collect())
 }
 
-fn rules(user: &str) -> Rules {
-    compiled(format!("user app on nopass {user}\n"))
-}
-
-fn compiled(content: String) -> Rules {
-    let table = Table::builtin();
-    let names = Names::compile(&table, &[], &[]).expect("there is nothing to rewrite");
-    let source = Source {
-        path: "users.acl".into(),
-        content: content.into_bytes(),
-    };
-    let (policy, _) = Policy::parse(&[source], &table).expect("the rules are valid");
-    Rules::new(table, names, policy, Limits::default(), 64 * 1024)
-}
-
 fn verdict(user: &str, bytes: &[u8], allowed: bool) -> impl FnMut() -> Decision + use<> {
     verdict_of(rules(user), "app", bytes, allowed)
-}
-
-fn verdict_of(
-    rules: Rules,
-    user: &str,
-    bytes: &[u8],
-    allowed: bool,
-) -> impl FnMut() -> Decision + use<> {
-    let user = Arc::clone(rules.policy().user(user).expect("it was just defined"));
-    let bytes = bytes.to_vec();
-    let mut scanner = RequestScanner::new(Limits::default());
-    assert_eq!(scanner.scan(&bytes), Ok(Scan::Request));
-    let judge = move || {
-        let args = black_box(scanner.args(&bytes));
-        let entry = rules.names().find(args.name()).expect("a known command");
-        let judged = entry.judged(&args).expect("nothing is substituted");
-        let Resolved::Command(id) = entry.resolve(&judged, rules.table()) else {
-            unreachable!("a known subcommand");
-        };
-        decide(&user, id, &judged, Whereabouts::START, rules.table())
-    };
-    assert_eq!(matches!(judge(), Decision::Allow(_)), allowed);
-    judge
-}
-
-/// A session with a client and an upstream that take everything at once.
-struct Client {
-    session: Session,
-    rules: Rules,
-    facts: Facts,
-    up: Pipe,
-    down: Pipe,
-}
-
-/// Nothing is refused.
-struct Nobody;
-
-impl Client {
-    fn new(user: &str) -> Self {
-        let rules = rules(user);
-        let identity = Identity {
-            rule: 0,
-            who: Who::Fixed("app".into()),
-            auth: AuthKind::Certificate,
-        };
-        let login = Login::new(identity, rules.policy()).expect("the user is on");
-        let (mut up, down) = (Pipe::default(), Pipe::default());
-        let mut session = Session::new(1, login, &rules);
-        session.attach(&mut up);
-        Self {
-            session,
-            rules,
-            facts: Facts::default(),
-            up,
-            down,
-        }
-    }
-
-    fn exchange(&mut self, requests: &[u8], replies: &[u8]) {
-        self.up.input().extend_from_slice(black_box(requests));
-        let (up, down) = (&mut self.up, &mut self.down);
-        self.session
-            .receive(&self.rules, &self.facts, up, down, &mut Nobody);
-        drain(up, requests.len());
-        down.input().extend_from_slice(black_box(replies));
-        self.session.answer(down).expect("every reply is owed");
-        drain(down, replies.len());
-    }
-}
-
-impl Host for Nobody {
-    fn refused(&mut self, refused: &Refused<'_>) {
-        unreachable!("{refused:?}");
-    }
-
-    fn may_log_in(&mut self, _: &str) -> bool {
-        true
-    }
-
-    fn logged_in(&mut self, _: &str, _: bool) {}
-}
-
-fn drain(pipe: &mut Pipe, expected: usize) {
-    let len = black_box(pipe.writable()).len();
-    assert_eq!(len, expected);
-    pipe.wrote(len);
 }

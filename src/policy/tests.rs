@@ -8,9 +8,10 @@ use crate::resp::OwnedArgs;
 
 fn user(rules: &str, table: &Table) -> User {
     let mut user = User::new("u");
-    for rule in rules.split(' ') {
-        user.apply(rule.as_bytes(), table)
-            .unwrap_or_else(|error| panic!("{rule}: {error}"));
+    let words: Vec<&[u8]> = rules.split(' ').map(str::as_bytes).collect();
+    for rule in &super::setuser::merge_selectors(&words).unwrap() {
+        user.apply(rule, table)
+            .unwrap_or_else(|error| panic!("{}: {error}", rule.escape_ascii()));
     }
     user.compile(table);
     user
@@ -136,6 +137,18 @@ fn a_star_for_reading_and_writing_is_a_pattern_like_others() {
     );
     denied("+@all %RW~*", "SET  v", DenyReason::Key { index: 1 });
     allowed("+@all ~*", "SET  v");
+    // Redis takes `BY` for the destination of this one, and runs it. What it writes is the key ``.
+    let sort = "SORT GROUP STORE BY STORE  ASC GET ";
+    denied("+@all %RW~*", sort, DenyReason::Key { index: 5 });
+    denied(
+        "(+@all ~GROUP ~BY) (+@all %RW~*)",
+        sort,
+        DenyReason::AllKeys {
+            index: 8,
+            why: "GET",
+        },
+    );
+    allowed("(+@all ~GROUP ~BY) (+@all ~*)", sort);
     // `~*` sets a flag after which patterns are refused; this does not.
     allowed("+@all %RW~* ~a", "GET a");
 }

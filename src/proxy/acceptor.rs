@@ -18,8 +18,15 @@ pub(super) struct Arrival {
     pub(super) listening: Arc<Listening>,
     /// By then the handshake must be done.
     pub(super) deadline: Instant,
-    /// Its places in the limits; given back when the connection ends.
-    pub(super) permits: (OwnedSemaphorePermit, Option<AddressPermit>),
+    pub(super) permits: Permits,
+}
+
+/// A connection's places in the limits; given back when it ends.
+#[derive(Debug)]
+pub(super) struct Permits {
+    _connection: OwnedSemaphorePermit,
+    /// `None`: a unix socket.
+    _address: Option<AddressPermit>,
 }
 
 /// Accepts until it is aborted. No error ends it.
@@ -54,7 +61,10 @@ pub(super) async fn accept_all(
             socket,
             deadline: Instant::now() + listening.settings.handshake_timeout,
             listening: Arc::clone(&listening),
-            permits: (permit, address),
+            permits: Permits {
+                _connection: permit,
+                _address: address,
+            },
         };
         dealer.deal(arrival).await;
     }

@@ -18,10 +18,10 @@ use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
 use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
-use super::acceptor::Arrival;
+use super::acceptor::{Arrival, Permits};
 use super::host::{Peer, SessionHost};
 use super::relay::{End, Relay};
-use super::service::Service;
+use super::service::{Listening, Service, SessionGuard, Upstream};
 use super::trunks::Trunks;
 
 /// The client's side.
@@ -44,8 +44,63 @@ const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 /// A client that doesn't take our last line is not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Serves one connection to its end.
-pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Arrival) {
+/// A client that has shown who it is.
+struct Client {
+    downstream: Downstream,
+    peer: Peer,
+    /// The session's.
+    id: u64,
+    listening: Arc<Listening>,
+    /// Its places in the limits, and among the sessions.
+    _places: (Permits, SessionGuard),
+}
+
+/// Serves one connection to its end, and then gives up `place`.
+///
+/// What a client needs to begin is boxed: a task is as large for all of its life as its largest
+/// moment. (8.2 KB with all in it, 1.9 KB so.)
+pub(super) fn serve(
+    service: Arc<Service>,
+    trunks: Rc<Trunks>,
+    arrival: Arrival,
+    place: impl Sized,
+) -> impl Future<Output = ()> {
+    let admitted = Box::pin(admit(Arc::clone(&service), arrival));
+    async move {
+        let _place = place;
+        let Some((mut client, session)) = admitted.await else {
+            return;
+        };
+        let host = SessionHost {
+            service: &service,
+            peer: &client.peer,
+            session: client.id,
+            opened: Instant::now().into_std(),
+        };
+        let settings = &client.listening.settings;
+        let mut relay = Relay::new(
+            &service,
+            &trunks,
+            settings,
+            session,
+            &mut client.downstream,
+            host,
+        );
+        let upstream = &service.upstreams[settings.upstream];
+        let end = hold(&mut relay, upstream).await;
+        if relay.session().shares() {
+            let (shared, own) = relay.session().counts();
+            tracing::debug!(session = client.id, shared, own, "requests by connection");
+        }
+        drop(relay);
+        part(&service, &mut client, &end).await;
+        tracing::debug!(session = client.id, end = end.label(), "session closed");
+    }
+}
+
+/// From the first byte to a session: handshake, identity, user. `None`: the client is gone, or sent
+/// away.
+async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Session)> {
     let Arrival {
         socket,
         listening,
@@ -65,21 +120,19 @@ pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Ar
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(peer = peer.address, %error, "gone before it was served");
-            return;
+            return None;
         }
     };
     let mut downstream = match &listening.tls {
         None => Downstream::Plain(stream),
-        Some(tls) => match shake_hands(tls, stream, deadline, &service, &peer).await {
-            Some((stream, certificate)) => {
-                peer.certificate = certificate;
-                Downstream::Tls(Box::new(stream))
-            }
-            None => return,
-        },
+        Some(tls) => {
+            let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
+            peer.certificate = certificate;
+            Downstream::Tls(Box::new(stream))
+        }
     };
     let subject = Subject {
-        certificate: peer.certificate.as_ref(),
+        certificate: peer.certificate.as_deref(),
         source,
         listener: &listening.settings.name,
     };
@@ -94,7 +147,7 @@ pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Ar
                 &unmatched.to_string(),
             );
             say_last(&mut downstream, refusal.line()).await;
-            return;
+            return None;
         }
     };
     // Whatever changes after this, the session notices when it begins.
@@ -105,7 +158,7 @@ pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Ar
             let refusal = ConnectionRefusal::NoUser;
             peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
             say_last(&mut downstream, refusal.line()).await;
-            return;
+            return None;
         }
     };
     let upstream = &service.upstreams[listening.settings.upstream];
@@ -114,9 +167,9 @@ pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Ar
             peer = peer.address,
             "closed: the upstream has not answered yet"
         );
-        return;
+        return None;
     }
-    let (id, _guard) = service.open_session();
+    let (id, guard) = service.open_session();
     let user = login.user().map(|user| user.name().to_owned());
     tracing::debug!(
         session = id,
@@ -134,62 +187,40 @@ pub(super) async fn serve(service: Arc<Service>, trunks: Rc<Trunks>, arrival: Ar
     if upstream.is_shared.load(Ordering::Relaxed) {
         session.share();
     }
-    drop(rules);
-    let end = hold(
-        &service,
-        &trunks,
-        &listening,
-        session,
+    let client = Client {
+        downstream,
+        peer,
         id,
-        &peer,
-        &mut downstream,
-    )
-    .await;
-    tracing::debug!(session = id, end = end.label(), "session closed");
-    drop(permits);
+        listening,
+        _places: (permits, guard),
+    };
+    Some((client, session))
 }
 
 /// The session's life: connects an upstream whenever one is wanted, and relays.
-async fn hold(
-    service: &Arc<Service>,
-    trunks: &Rc<Trunks>,
-    listening: &super::service::Listening,
-    session: Session,
-    id: u64,
-    peer: &Peer,
-    downstream: &mut Downstream,
-) -> End {
-    let upstream = &service.upstreams[listening.settings.upstream];
-    let host = SessionHost {
-        service,
-        peer,
-        session: id,
-        opened: Instant::now().into_std(),
-    };
-    let mut relay = Relay::new(
-        service,
-        trunks,
-        &listening.settings,
-        session,
-        downstream,
-        host,
-    );
-    let end = loop {
+async fn hold(relay: &mut Relay<'_>, upstream: &Upstream) -> End {
+    loop {
         // Loaded anew with every upstream connection: the server may have been exchanged.
         let facts = upstream.facts.load_full().unwrap_or_default();
         match relay.run(&facts).await {
             End::WantsUpstream => {}
-            end => break end,
+            end => return end,
         }
-        if let Err(end) = relay.connect().await {
-            break end;
+        // Boxed for the same reason as what is before a session.
+        if let Err(end) = Box::pin(relay.connect()).await {
+            return end;
         }
-    };
-    if let End::Desync(error) = &end {
+    }
+}
+
+/// Tells how it ended, and takes leave of the client.
+async fn part(service: &Service, client: &mut Client, end: &End) {
+    let Client { peer, id, .. } = client;
+    if let End::Desync(error) = end {
         tracing::error!(session = id, %error, "replies out of step: both sides are closed");
         service.audit.write(&Event {
             event: "desync",
-            session: Some(id),
+            session: Some(*id),
             listener: &peer.listener,
             peer: &peer.address,
             reason: "desync",
@@ -197,33 +228,27 @@ async fn hold(
             ..Event::default()
         });
     }
-    if relay.session().shares() {
-        let (shared, own) = relay.session().counts();
-        tracing::debug!(session = id, shared, own, "requests by connection");
-    }
-    drop(relay);
-    if matches!(end, End::Stalled) {
-        // To the client it looks like a broken network: here alone one can learn why.
-        tracing::info!(
-            session = id,
-            peer = peer.address,
-            "cut: the client took nothing for write_timeout"
-        );
-    }
-    if matches!(end, End::Full) {
-        tracing::warn!(
-            session = id,
-            upstream = upstream.name(),
-            "turned away: max_connections are open"
-        );
-        say_last(downstream, FULL).await;
-        return end;
-    }
     match end {
-        End::Client | End::Stalled | End::Cut => {}
-        _ => close(downstream).await,
+        End::Stalled => {
+            // To the client it looks like a broken network: here alone one can learn why.
+            tracing::info!(
+                session = id,
+                peer = peer.address,
+                "cut: the client took nothing for write_timeout"
+            );
+        }
+        End::Full => {
+            let upstream = service.upstreams[client.listening.settings.upstream].name();
+            tracing::warn!(
+                session = id,
+                upstream,
+                "turned away: max_connections are open"
+            );
+            say_last(&mut client.downstream, FULL).await;
+        }
+        End::Client | End::Cut => {}
+        _ => close(&mut client.downstream).await,
     }
-    end
 }
 
 /// Where the client has connected to, as CLIENT LIST writes it.
@@ -256,7 +281,7 @@ async fn shake_hands(
     deadline: Instant,
     service: &Service,
     peer: &Peer,
-) -> Option<(ServerStream<Stream>, Option<Certificate>)> {
+) -> Option<(ServerStream<Stream>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
     let handshake = timeout_at(deadline, tls.acceptor().accept(stream));
     let result = tokio::select! {
@@ -311,7 +336,8 @@ async fn say_last(downstream: &mut Downstream, line: &[u8]) {
 async fn close(downstream: &mut Downstream) {
     let closing = async {
         downstream.shutdown().await?;
-        let mut rest = [0; 4096];
+        // Not an array: the task would be larger by it for all of the session.
+        let mut rest = vec![0; 4096];
         let mut taken = 0;
         while taken < LINGER_BYTES {
             match downstream.read(&mut rest).await? {

@@ -2,7 +2,7 @@
 //! rule. Never a password, never a value.
 
 use std::net::IpAddr;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::identity::Certificate;
@@ -26,7 +26,8 @@ pub(super) struct Peer {
     pub(super) local: String,
     /// The address that rules and limits mean; `None`: a unix socket.
     pub(super) source: Option<IpAddr>,
-    pub(super) certificate: Option<Certificate>,
+    /// Shared with every connection that shows the same.
+    pub(super) certificate: Option<Arc<Certificate>>,
 }
 
 /// The proxy, as one session sees it.

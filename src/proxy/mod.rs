@@ -6,6 +6,7 @@
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `trunks`: the connections that a worker's sessions share.
+//! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
@@ -23,6 +24,7 @@ mod relay;
 mod reload;
 mod save;
 mod service;
+mod spare;
 mod trunks;
 mod upstream;
 mod users;

@@ -20,6 +20,7 @@ use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 use super::connection::Downstream;
 use super::host::SessionHost;
 use super::service::Service;
+use super::spare;
 use super::trunks::{Own, Trunks};
 use deadlines::Deadlines;
 use way::Way;
@@ -86,8 +87,8 @@ pub(super) struct Relay<'a> {
 /// keep both sides busy, and what a slow peer may make us hold.
 const MARK: usize = 256 * 1024;
 
-/// Read at once: a TLS record's worth.
-const READ: usize = 16 * 1024;
+/// Read at once: what a lent buffer has.
+const READ: usize = spare::SIZE;
 
 // === impl Relay ===
 
@@ -130,7 +131,20 @@ impl<'a> Relay<'a> {
 
     /// Relays until something ends it.
     pub(super) async fn run(&mut self, facts: &Facts) -> End {
-        std::future::poll_fn(|cx| self.poll(cx, facts)).await
+        std::future::poll_fn(|cx| {
+            self.buffers().into_iter().for_each(spare::lend);
+            let polled = self.poll(cx, facts);
+            // Backwards: so that each is what it was, the next time.
+            self.buffers().into_iter().rev().for_each(spare::take_back);
+            polled
+        })
+        .await
+    }
+
+    fn buffers(&mut self) -> [&mut BytesMut; 4] {
+        let [up_input, up_staged] = self.up.buffers();
+        let [down_input, down_staged] = self.down.buffers();
+        [up_input, up_staged, down_input, down_staged]
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, facts: &Facts) -> Poll<End> {

@@ -116,10 +116,7 @@ async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc
         };
         let weight = Load(Arc::clone(&load));
         let (service, trunks) = (Arc::clone(&service), Rc::clone(&trunks));
-        tokio::task::spawn_local(async move {
-            connection::serve(service, trunks, arrival).await;
-            drop(weight);
-        });
+        tokio::task::spawn_local(connection::serve(service, trunks, arrival, weight));
     }
 }
 

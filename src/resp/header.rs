@@ -23,8 +23,21 @@ pub(super) enum Header {
 ///
 /// Canonical is what Redis' `string2ll` takes: no sign but `-`, no leading zero, no blank. The
 /// verdict on a line is the same however it is cut up: nothing is said before its end is here.
-#[inline]
+#[inline(always)]
 pub(super) fn read_header(bytes: &[u8]) -> Header {
+    // Nearly all lines of nearly all requests have one digit or two. Without a loop, a call and a
+    // value handed over in memory, reading them costs half as much.
+    match *bytes {
+        [one @ b'0'..=b'9', b'\r', b'\n', ..] => Header::Number(u64::from(one - b'0'), 3),
+        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Header::Number(u64::from(ten - b'0') * 10 + u64::from(one - b'0'), 4)
+        }
+        _ => read_long_header(bytes),
+    }
+}
+
+/// The same for a line of any length.
+fn read_long_header(bytes: &[u8]) -> Header {
     let mut value = 0_u64;
     let mut at = 0;
     // 18 digits can't overflow; more are above every limit and take the slow way to their error.

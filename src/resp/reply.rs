@@ -91,22 +91,15 @@ impl ReplyScanner {
                 },
                 Stage::Payload(left) => {
                     let taken = left.min(rest.len() as u64);
-                    match &rest[taken as usize..] {
-                        _ if rest.is_empty() => break,
-                        // Most are here with all that belongs to them.
-                        [b'\r', b'\n', ..] => {
-                            consumed += taken as usize + 2;
-                            self.end_value();
-                        }
-                        _ => {
-                            consumed += taken as usize;
-                            self.stage = if taken == left {
-                                Stage::End
-                            } else {
-                                Stage::Payload(left - taken)
-                            };
-                        }
+                    if taken == 0 {
+                        break;
                     }
+                    consumed += taken as usize;
+                    self.stage = if taken == left {
+                        Stage::End
+                    } else {
+                        Stage::Payload(left - taken)
+                    };
                 }
                 Stage::End => match rest {
                     [b'\r', b'\n', ..] => {
@@ -142,6 +135,13 @@ impl ReplyScanner {
                 if opening {
                     self.open(ReplyKind::Answer);
                 }
+                // As for a payload: most are here to their end.
+                if let Some(end) = bytes.iter().position(|&byte| byte == b'\r')
+                    && bytes.get(end + 1) == Some(&b'\n')
+                {
+                    self.end_value();
+                    return Ok(Some(end + 2));
+                }
                 self.stage = Stage::Line;
                 Ok(Some(1))
             }
@@ -155,7 +155,18 @@ impl ReplyScanner {
                 match length {
                     None => self.end_value(),
                     Some(0) => self.stage = Stage::End,
-                    Some(length) => self.stage = Stage::Payload(length),
+                    Some(length) => {
+                        // Most are here with all that belongs to them.
+                        let here = (bytes.len() - used) as u64;
+                        if length < here {
+                            let end = used + length as usize;
+                            if let Some(b"\r\n") = bytes.get(end..end + 2) {
+                                self.end_value();
+                                return Ok(Some(end + 2));
+                            }
+                        }
+                        self.stage = Stage::Payload(length);
+                    }
                 }
                 Ok(Some(used))
             }
@@ -205,8 +216,21 @@ impl ReplyScanner {
 
 /// The number in a header line that starts with a type byte, `None` for RESP2's null (`-1`), and
 /// the bytes it took.
-#[inline]
+#[inline(always)]
 fn read_length(bytes: &[u8]) -> Result<Option<(Option<u64>, usize)>, ReplyError> {
+    // As most are.
+    match *bytes {
+        [_, one @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Some((Some(u64::from(one - b'0')), 4))),
+        [_, ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            let length = u64::from(ten - b'0') * 10 + u64::from(one - b'0');
+            Ok(Some((Some(length), 5)))
+        }
+        _ => read_any_length(bytes),
+    }
+}
+
+/// The same for a number of any length.
+fn read_any_length(bytes: &[u8]) -> Result<Option<(Option<u64>, usize)>, ReplyError> {
     let mut value = 0_u64;
     let mut at = 1;
     while let Some(&byte) = bytes.get(at) {

@@ -32,6 +32,11 @@ impl Pipe {
         &mut self.input
     }
 
+    /// All that takes memory, for who lends it. An empty one may be exchanged.
+    pub fn buffers(&mut self) -> [&mut BytesMut; 2] {
+        [&mut self.input, &mut self.staged]
+    }
+
     /// What nobody has looked at.
     #[inline]
     pub fn unscanned(&self) -> &[u8] {
@@ -44,10 +49,17 @@ impl Pipe {
         let end = self.scanned + len;
         if self.staged.is_empty() && self.cleared == self.scanned {
             self.cleared = end;
+            self.scanned = end;
         } else {
-            self.staged
-                .extend_from_slice(&self.input[self.scanned..end]);
+            self.forward_behind(end);
         }
+    }
+
+    /// The same behind something that was taken out or put in.
+    #[inline(never)]
+    fn forward_behind(&mut self, end: usize) {
+        self.staged
+            .extend_from_slice(&self.input[self.scanned..end]);
         self.scanned = end;
         self.drop_taken();
     }

@@ -90,10 +90,11 @@ impl Place {
         place
     }
 
-    /// The one database that it can be, if nothing is on its way.
+    /// The one database that it can be. A SELECT of it may be on its way: whatever comes of that, it is
+    /// this one.
     pub(super) fn single(&self) -> Option<u32> {
         match self.possible.members() {
-            [database] if !self.possible.any && self.in_flight == 0 => Some(*database),
+            [database] if !self.possible.any => Some(*database),
             _ => None,
         }
     }

@@ -61,7 +61,9 @@ impl Session {
         host: &mut impl Host,
     ) {
         let mut taking = Taking { rules, facts, host };
-        while self.takes_requests(down) && self.generation != OUTDATED {
+        // Nothing is held where nothing is left, and most reads end with a request.
+        while !up.unscanned().is_empty() && self.takes_requests(down) && self.generation != OUTDATED
+        {
             self.holding = false;
             self.routing.look_again();
             let going_on = match self.flow {

@@ -188,6 +188,8 @@ impl Session {
     /// been asked for.
     pub fn ride(&mut self) {
         self.routing.ride();
+        // What was asked on a connection of its own.
+        self.slots.take_sent();
         self.begin_anew(Known::default());
     }
 
@@ -294,6 +296,7 @@ impl Session {
         let berth = self.berth();
         let clean = self.routing.is_clean();
         self.routing.ride();
+        self.slots.take_sent();
         self.loaded.forget();
         self.fresh = false;
         clean.then_some(berth)

@@ -12,6 +12,7 @@ mod modes;
 mod place;
 mod refusals;
 mod scripts;
+mod share;
 mod speaker;
 
 use std::time::Instant;
@@ -93,19 +94,24 @@ fn facts(version: &str) -> Facts {
 
 impl Harness {
     fn new(who: Who, auth: AuthKind, rules: Rules) -> Self {
+        let mut harness = Self::detached(who, auth, rules);
+        harness.attach_if_wanted();
+        harness
+    }
+
+    /// The same, and nothing is connected yet.
+    fn detached(who: Who, auth: AuthKind, rules: Rules) -> Self {
         let login = Login::new(Identity { rule: 0, who, auth }, rules.policy()).unwrap();
         let session = Session::new(7, login, &rules);
         let (up, down, notes) = Default::default();
-        let mut harness = Self {
+        Self {
             session,
             rules,
             facts: facts("5.0.6"),
             up,
             down,
             notes,
-        };
-        harness.attach_if_wanted();
-        harness
+        }
     }
 
     fn cart() -> Self {
@@ -121,7 +127,7 @@ impl Harness {
     }
 
     fn attach_if_wanted(&mut self) {
-        if self.session.wants_upstream() {
+        if self.session.wants_upstream() && !self.session.shares() {
             self.session.attach(&mut self.up);
         }
     }

@@ -199,11 +199,16 @@ impl Trunk {
         &mut self.input
     }
 
-    /// Hands over what was read to those whom it is for, and calls `wake` with the number of each.
+    /// Hands over what was read to those whom it is for, and calls `wake` with the number of each. `lend`
+    /// gives memory to a buffer that has none.
     ///
     /// # Errors
     /// Nobody knows any more whose the next reply is. What was handed over is right.
-    pub fn deliver(&mut self, mut wake: impl FnMut(u32)) -> Result<(), Desync> {
+    pub fn deliver(
+        &mut self,
+        mut lend: impl FnMut(&mut BytesMut),
+        mut wake: impl FnMut(u32),
+    ) -> Result<(), Desync> {
         let mut start = 0;
         let result = loop {
             let Some(front) = self.owed.front_mut() else {
@@ -261,6 +266,9 @@ impl Trunk {
             if let Some(seat) = seat.filter(|seat| seat.generation == rider.generation) {
                 seat.owed -= done;
                 if end > start {
+                    if seat.inbox.capacity() == 0 {
+                        lend(&mut seat.inbox);
+                    }
                     seat.put(&self.input[start..end]);
                     wake(rider.index);
                     if seat.unread() > self.max_unread {
@@ -280,31 +288,21 @@ impl Trunk {
         result
     }
 
-    /// Takes what has come for a rider. Returns whether there was anything.
-    pub fn take(&mut self, rider: Rider, into: &mut BytesMut) -> bool {
-        let Some(seat) = self.seat(rider) else {
-            return false;
-        };
+    /// Takes what has come for a rider, or the next piece of it.
+    pub fn take(&mut self, rider: Rider) -> Option<BytesMut> {
+        let seat = self.seat(rider)?;
         if seat.inbox.is_empty() {
-            return false;
+            return None;
         }
-        seat.taken += seat.inbox.len() as u64;
-        if into.is_empty() {
-            std::mem::swap(into, &mut seat.inbox);
-        } else {
-            into.extend_from_slice(&seat.inbox);
-        }
-        seat.inbox.clear();
+        let taken = std::mem::take(&mut seat.inbox);
+        seat.taken += taken.len() as u64;
         if let Some(next) = seat.more.pop_front() {
             seat.behind -= next.len();
             seat.inbox = next;
         } else if seat.more.capacity() > 0 {
             seat.more = VecDeque::new();
         }
-        if seat.inbox.is_empty() && seat.inbox.capacity() > KEPT {
-            seat.inbox = BytesMut::new();
-        }
-        true
+        Some(taken)
     }
 
     /// Whether more may be read; if not, the one whom the others wait for.
@@ -451,14 +449,16 @@ mod tests {
     fn deliver(trunk: &mut Trunk, bytes: &[u8]) -> Result<Vec<u32>, Desync> {
         trunk.input().extend_from_slice(bytes);
         let mut woken = Vec::new();
-        trunk.deliver(|index| woken.push(index))?;
+        trunk.deliver(|_| {}, |index| woken.push(index))?;
         Ok(woken)
     }
 
     fn take(trunk: &mut Trunk, rider: Rider) -> Vec<u8> {
-        let mut inbox = BytesMut::new();
-        trunk.take(rider, &mut inbox);
-        inbox.to_vec()
+        let mut all = Vec::new();
+        while let Some(piece) = trunk.take(rider) {
+            all.extend_from_slice(&piece);
+        }
+        all
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod facts;
 mod failure;
 mod far_failure;
 mod files;
+mod proven;
 mod roots;
 mod server;
 

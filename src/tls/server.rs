@@ -10,11 +10,13 @@ use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion, version};
 
 use super::files::{self, Source, TlsProblem};
+use super::proven::{Proven, ProvenFirst};
 use super::provider;
 use super::roots::{CertificateRefusal, Roots};
 use crate::config::{ClientAuth, ListenerTls, TlsVersion};
@@ -33,6 +35,8 @@ pub struct ServerTls {
     client_auth: ClientAuth,
     /// `None` where no client certificate is asked for.
     roots: Option<Roots>,
+    /// The chains that these roots have found good.
+    proven: Arc<Proven>,
     warnings: Vec<String>,
 }
 
@@ -71,8 +75,9 @@ impl ServerTls {
         // What is left to fail comes from the provider (no randomness), not from a file; it is
         // reported under the file it was needed for.
         let internal = |error: String| vec![cert.problem(format!("cannot be served: {error}"))];
-        let verifier =
-            client_verifier(settings.client_auth, roots.as_ref(), &provider).map_err(internal)?;
+        let proven = Arc::default();
+        let verifier = client_verifier(settings.client_auth, roots.as_ref(), &proven, &provider)
+            .map_err(internal)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions(settings.min_version))
             .map_err(|error| internal(error.to_string()))?
@@ -93,6 +98,7 @@ impl ServerTls {
             config: Arc::new(config),
             client_auth: settings.client_auth,
             roots,
+            proven,
             warnings,
         })
     }
@@ -123,25 +129,39 @@ impl ServerTls {
     /// after full handshakes as well, because rustls does not say which issuer's key it found, and two
     /// authorities may share a name. May be asked again during the life of a connection.
     ///
-    /// Costs one signature check a link of the chain and two parses of the leaf: 0.1 ms, measured with
-    /// P-256 and no intermediates in a build without optimisation. Not worth a second code path that
-    /// would spare it after full handshakes.
+    /// A chain that these roots have verified before is looked at only for its dates: that costs
+    /// 1 µs, and one that is new 0.06 ms (P-256, no intermediates).
     pub fn verified(
         &self,
         connection: &ServerConnection,
         now: SystemTime,
-    ) -> Result<Option<Certificate>, CertificateRefusal> {
+    ) -> Result<Option<Arc<Certificate>>, CertificateRefusal> {
         let chain = connection.peer_certificates().unwrap_or_default();
         match (&self.roots, chain) {
             (_, []) if self.client_auth == ClientAuth::Required => Err(CertificateRefusal::Missing),
             (_, []) => Ok(None),
-            (Some(roots), chain) => roots.verify(chain, now).map(Some),
+            (Some(roots), chain) => self.verify(roots, chain, now).map(Some),
             // Without roots no certificate is asked for, so none can come; if one does, it proves
             // nothing.
             (None, _) => Err(CertificateRefusal::Untrusted(
                 "no roots to judge it by".to_owned(),
             )),
         }
+    }
+
+    fn verify(
+        &self,
+        roots: &Roots,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<Arc<Certificate>, CertificateRefusal> {
+        let seconds = i64::try_from(files::unix_seconds(now)).unwrap_or(i64::MAX);
+        if let Some(known) = self.proven.find(chain.iter(), seconds) {
+            return Ok(known);
+        }
+        let certificate = Arc::new(roots.verify(chain, now)?);
+        self.proven.put(chain.iter(), &certificate, seconds);
+        Ok(certificate)
     }
 }
 
@@ -180,6 +200,7 @@ fn load_roots(
 fn client_verifier(
     client_auth: ClientAuth,
     roots: Option<&Roots>,
+    proven: &Arc<Proven>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let Some(roots) = roots else {
@@ -190,7 +211,11 @@ fn client_verifier(
         ClientAuth::Required => builder,
         ClientAuth::Optional | ClientAuth::None => builder.allow_unauthenticated(),
     };
-    builder.build().map_err(|error| error.to_string())
+    let inner = builder.build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(ProvenFirst {
+        inner,
+        proven: Arc::clone(proven),
+    }))
 }
 
 fn versions(min_version: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

@@ -13,7 +13,7 @@ use crate::generate::Author;
 use crate::mask::first_difference;
 use crate::play::{Heard, MONITORED, frames_of, play};
 use crate::script::{Conversation, Ends};
-use crate::sides::{Side, User};
+use crate::sides::{Mode, Side, User};
 use crate::support::{RedisServer, Version};
 use crate::wire::hurry;
 
@@ -37,7 +37,7 @@ struct Run {
 }
 
 /// Holds `count` conversations with both sides.
-pub fn run(test: &str, users: &[User], count: u64) {
+pub fn run(test: &str, users: &[User], mode: Mode, count: u64) {
     let grammar = Grammar::ask(&RedisServer::start(Version::V7_0_15, &[]));
     assert!(
         grammar.names() > FEWEST_COMMANDS,
@@ -50,7 +50,7 @@ pub fn run(test: &str, users: &[User], count: u64) {
     let names = &names[..names.len().saturating_sub(1).max(1)];
     let mut run = Run {
         native: Side::native(users),
-        proxied: Side::proxied(users, "lethal=* script=any"),
+        proxied: Side::proxied(users, "lethal=* script=any", mode),
         played: 0,
         frames: 0,
         errors: 0,
@@ -60,7 +60,7 @@ pub fn run(test: &str, users: &[User], count: u64) {
     // One is enough to fail; who repairs wants to see more of them.
     let enough = std::env::var("RESPGATE_FAILURES").map_or(1, |text| text.parse().unwrap());
     for number in numbers.clone() {
-        let conversation = Author::write(seed, number, names, &grammar);
+        let conversation = Author::write(seed, number, names, mode, &grammar);
         let Some(first) = run.differ(&conversation) else {
             continue;
         };
@@ -208,7 +208,8 @@ fn shorter(conversation: &Conversation) -> Vec<Conversation> {
 
 fn difference(conversation: &Conversation, native: &Heard, ours: &Heard) -> Option<String> {
     for (index, (theirs, our)) in native.streams.iter().zip(&ours.streams).enumerate() {
-        let (a, b) = (frames_of(theirs), frames_of(our));
+        let mode = conversation.mode;
+        let (a, b) = (frames_of(theirs, mode), frames_of(our, mode));
         if let Some(at) = first_difference(&a, &b)
             && !pushes_alone(&a, &b, is_ended(conversation, index, &a))
         {

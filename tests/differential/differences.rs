@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::frame::Frame;
+use crate::sides::Mode;
 
 const README: &str = include_str!("../../README.md");
 const SECTION: &str = "### Where it differs from Redis itself";
@@ -123,11 +124,12 @@ pub fn is_judged_otherwise(args: &[Vec<u8>]) -> bool {
 
 /// Requests that respgate refuses inside MULTI, where Redis queues them: EXEC's array would not have
 /// one reply for each, or they are the proxy's to answer. tests/scenarios has the refusals.
-pub fn is_barred_from_multi(args: &[Vec<u8>]) -> bool {
+pub fn is_barred_from_multi(args: &[Vec<u8>], mode: Mode) -> bool {
     let word = |at: usize| args.get(at).map(|arg| arg.to_ascii_lowercase());
     match &*word(0).unwrap_or_default() {
         b"client" => word(1).as_deref() == Some(b"reply"),
         b"auth" | b"hello" | b"acl" | b"monitor" => true,
+        b"wait" | b"waitaof" => mode == Mode::Shared,
         name => name.ends_with(b"subscribe"),
     }
 }
@@ -162,9 +164,17 @@ fn denied(what: &str) -> String {
     format!("this user has no permissions to access one of the {what} used as arguments")
 }
 
+/// How WAIT is refused where clients share connections.
+const NO_WAIT: &[u8] =
+    b"-ERR respgate: 'wait' tells what was written on one connection, and clients share";
+
 /// Whether it is a difference that is meant.
 pub fn is_meant(native: &Frame, ours: &Frame) -> bool {
     let (native, ours) = (&*native.head, &*ours.head);
+    if ours.starts_with(NO_WAIT) {
+        met("wait");
+        return true;
+    }
     let Some(error) = native.strip_prefix(b"-") else {
         return false;
     };

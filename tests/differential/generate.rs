@@ -6,7 +6,7 @@ use crate::mask::Mask;
 use crate::random::Random;
 use crate::scenes;
 use crate::script::{Conversation, Ends, Item, Step};
-use crate::sides::password;
+use crate::sides::{Mode, password};
 
 /// A connection as far as the generator knows it. Where it errs, the steps end a little later: the
 /// comparison does not rely on it.
@@ -36,6 +36,7 @@ pub struct Author<'a> {
     pub user: &'static str,
     /// The user may do everything: else what Redis and respgate refuse at different moments isn't tried.
     pub open: bool,
+    pub mode: Mode,
     pub speakers: Vec<Speaker>,
     pub uses_ids: bool,
     in_transaction: bool,
@@ -51,6 +52,7 @@ impl<'a> Author<'a> {
         seed: u64,
         number: u64,
         users: &[&'static str],
+        mode: Mode,
         grammar: &'a Grammar,
     ) -> Conversation {
         let mut random = Random::new(seed, number);
@@ -65,6 +67,7 @@ impl<'a> Author<'a> {
             grammar,
             user,
             open: user == "admin",
+            mode,
             speakers: vec![Speaker::default(); connections],
             uses_ids: false,
             in_transaction: false,
@@ -84,6 +87,7 @@ impl<'a> Author<'a> {
         Conversation {
             user,
             connections,
+            mode,
             uses_ids: author.uses_ids,
             steps: author.steps,
         }
@@ -196,7 +200,8 @@ impl<'a> Author<'a> {
 
     /// The id of a connection, where it is known.
     pub fn id_of(&mut self, connection: usize) -> Option<Vec<u8>> {
-        let known = !self.speakers[connection].reset;
+        // Where connections are shared, clients are told numbers that Redis doesn't know.
+        let known = !self.speakers[connection].reset && self.mode == Mode::Dedicated;
         self.uses_ids |= known;
         known.then(|| Item::id_of(connection))
     }
@@ -222,7 +227,7 @@ impl<'a> Author<'a> {
                 _ => scenes::connection_request(self),
             };
             let otherwise = !self.open && item.is_judged_otherwise();
-            let barred = self.may_be_queued() && item.is_barred_from_multi();
+            let barred = self.may_be_queued() && item.is_barred_from_multi(self.mode);
             if !otherwise && !barred {
                 break item;
             }

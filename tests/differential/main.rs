@@ -3,7 +3,8 @@
 //!
 //! Conversations are made by chance: commands from the server's own COMMAND DOCS, damaged ones,
 //! pipelines in any pieces, transactions, subscriptions, blocking commands, scripts, both protocols,
-//! over one to three connections. `RESPGATE_SEED` and `RESPGATE_CONVERSATIONS` (how many, or `N..M`)
+//! over one to three connections, and with upstream connections of both kinds: each client's own, and
+//! shared ones. `RESPGATE_SEED` and `RESPGATE_CONVERSATIONS` (how many, or `N..M`)
 //! repeat a run; the seed is printed. What differs on purpose stands in `differences`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -28,7 +29,7 @@ mod sides;
 mod support;
 mod wire;
 
-use sides::User;
+use sides::{Mode, User};
 
 /// May do everything, in Redis' eyes and, by `lethal=` and `script=`, in ours.
 const ADMIN: User = User {
@@ -66,11 +67,24 @@ const NARROW: [User; 6] = [
 
 #[test]
 fn an_open_policy_is_redis_itself() {
-    compare::run("open", &[ADMIN], 1_700);
+    compare::run("open", &[ADMIN], Mode::Dedicated, 850);
 }
 
 #[test]
 fn a_narrow_policy_is_redis_acl() {
-    let users: Vec<User> = NARROW.into_iter().chain([ADMIN]).collect();
-    compare::run("narrow", &users, 1_500);
+    compare::run("narrow", &narrow(), Mode::Dedicated, 750);
+}
+
+#[test]
+fn an_open_policy_is_redis_itself_where_clients_share_connections() {
+    compare::run("open, shared", &[ADMIN], Mode::Shared, 850);
+}
+
+#[test]
+fn a_narrow_policy_is_redis_acl_where_clients_share_connections() {
+    compare::run("narrow, shared", &narrow(), Mode::Shared, 750);
+}
+
+fn narrow() -> Vec<User> {
+    NARROW.into_iter().chain([ADMIN]).collect()
 }

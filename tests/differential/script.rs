@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::differences::{is_barred_from_multi, is_judged_otherwise};
 use crate::mask::Mask;
+use crate::sides::Mode;
 use crate::support::command;
 
 /// A conversation over one to three connections.
@@ -12,6 +13,8 @@ pub struct Conversation {
     /// Whose certificate the connections show.
     pub user: &'static str,
     pub connections: usize,
+    /// The upstream connections that respgate has.
+    pub mode: Mode,
     /// Some request names a connection by its id.
     pub uses_ids: bool,
     pub steps: Vec<Step>,
@@ -82,8 +85,8 @@ impl Item {
     }
 
     /// Whether respgate refuses it inside MULTI.
-    pub fn is_barred_from_multi(&self) -> bool {
-        matches!(self, Self::Request { args, .. } if is_barred_from_multi(args))
+    pub fn is_barred_from_multi(&self, mode: Mode) -> bool {
+        matches!(self, Self::Request { args, .. } if is_barred_from_multi(args, mode))
     }
 
     fn encode(&self, ids: &[String], out: &mut Vec<u8>) {

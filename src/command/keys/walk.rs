@@ -35,6 +35,8 @@ impl<'w, 'a, V: FnMut(Touch<'a>) -> ControlFlow<()>> Walk<'w, 'a, V> {
         };
         let (begin, len) = (usize::from(begin), self.args.len());
         match spec.find {
+            // One key, as most commands have.
+            Find::Range { last: 0, .. } => self.key(begin, spec.access),
             Find::Range { last, step, limit } => {
                 let counted = usize::from(last.unsigned_abs());
                 let end = match (last, limit) {

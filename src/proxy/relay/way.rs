@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::proxy::spare;
 use crate::proxy::trunks::{Own, Ride, Unavailable};
 use crate::proxy::upstream::UpstreamError;
 use crate::session::{Berth, Desync, Need};
@@ -130,6 +131,7 @@ impl Relay<'_> {
         }
         if self.session.wants_upstream() {
             self.session.ride();
+            self.unsent = 0;
             return true;
         }
         let at_rest = self.up.waiting() == 0 && self.down.unscanned().is_empty();
@@ -138,7 +140,6 @@ impl Relay<'_> {
         }
         let berth = self.session.leave();
         self.unsent = 0;
-        self.session.take_sent();
         if let (Way::Own(own), Some(berth), false) =
             (std::mem::take(&mut self.way), berth, self.upstream_closed)
         {
@@ -191,7 +192,15 @@ impl Relay<'_> {
         let Way::Ride(ride) = &self.way else {
             return Ok(false);
         };
-        if ride.line.take(ride.rider, self.down.input()) {
+        if let Some(mut piece) = ride.line.take(ride.rider) {
+            let input = self.down.input();
+            if input.is_empty() {
+                std::mem::swap(input, &mut piece);
+            } else {
+                input.extend_from_slice(&piece);
+            }
+            piece.clear();
+            spare::take_back(&mut piece);
             return Ok(true);
         }
         if ride.line.is_closed() && !self.upstream_closed {

@@ -17,6 +17,7 @@ use crate::tls;
 
 use super::Key;
 use crate::proxy::service::Service;
+use crate::proxy::spare;
 use crate::proxy::upstream::{OpenPermit, UpstreamStream};
 
 /// A shared connection, as its riders see it.
@@ -185,13 +186,13 @@ impl Line {
         true
     }
 
-    /// Takes what has come for a rider. Returns whether there was anything.
-    pub(in crate::proxy) fn take(&self, rider: Rider, into: &mut BytesMut) -> bool {
-        let took = self.trunk.borrow_mut().take(rider, into);
-        if took && self.hindered.get() {
+    /// Takes what has come for a rider, or the next piece of it.
+    pub(in crate::proxy) fn take(&self, rider: Rider) -> Option<BytesMut> {
+        let taken = self.trunk.borrow_mut().take(rider);
+        if taken.is_some() && self.hindered.get() {
             self.wake();
         }
-        took
+        taken
     }
 
     /// Whether the rider is owed replies.
@@ -349,7 +350,7 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(len)) if len > 0 => {
                     let riders = self.line.riders.borrow();
-                    let delivered = trunk.deliver(|index| {
+                    let delivered = trunk.deliver(spare::lend, |index| {
                         if let Some(waker) = riders.get(index as usize) {
                             waker.wake_by_ref();
                         }

@@ -26,7 +26,7 @@ async fn failure(
 }
 
 /// What `server` says of the certificate `name` after a good handshake.
-async fn facts(files: &Files, server: &ServerTls, name: &str) -> Certificate {
+async fn facts(files: &Files, server: &ServerTls, name: &str) -> Arc<Certificate> {
     let ends = handshake(server, &files.client(Some(name), &version::TLS13)).await;
     server
         .verified(ends.connection(), SystemTime::now())
@@ -80,6 +80,32 @@ async fn a_resumed_session_is_verified_again() {
             .verified(second.connection(), now - 2 * DAY)
             .unwrap_err();
         assert_eq!(refusal, CertificateRefusal::NotYetValid);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_is_known_is_read_once() {
+    let files = Files::new(&["cart"]);
+    let server = files.server();
+    let first = facts(&files, &server, "cart").await;
+    let second = facts(&files, &server, "cart").await;
+    assert!(Arc::ptr_eq(&first, &second));
+    let renewed = facts(&files, &files.server(), "cart").await;
+    assert_eq!(first, renewed);
+    assert!(!Arc::ptr_eq(&first, &renewed), "each generation by itself");
+}
+
+#[tokio::test]
+async fn a_chain_that_is_known_proves_nothing_without_its_key() {
+    let files = Files::new(&["cart", "thief"]);
+    let server = files.server();
+    facts(&files, &server, "cart").await;
+    std::fs::copy(files.path("cart.pem"), files.path("thief.pem")).unwrap();
+    for version in VERSIONS {
+        assert_eq!(
+            failure(&files, &server, Some("thief"), version).await,
+            HandshakeFailureKind::UnknownAuthority
+        );
     }
 }
 

@@ -1,0 +1,55 @@
+//! Sessions whose requests go over connections that others use too.
+
+use super::*;
+use crate::session::routing::Need;
+
+/// A client that may do everything, before a server of this version.
+pub(super) fn rider(version: &str) -> Harness {
+    let mut it = Harness::detached(
+        Who::Fixed("admin".into()),
+        AuthKind::Certificate,
+        rules(&[], &[]),
+    );
+    it.facts = facts(version);
+    it.session.share();
+    it.session.ride();
+    it
+}
+
+#[test]
+fn select_is_asked_where_that_database_is_selected() {
+    let mut it = rider("7.0.15");
+    assert_eq!(it.commands(&["GET a"]), ["GET a"]);
+    assert!(it.commands(&["SELECT 2", "GET b"]).is_empty());
+    assert_eq!(it.session.need(), None, "a reply is owed");
+    assert_eq!(it.upstream("$-1\r\n"), "$-1\r\n");
+    let Some(Need::Database(berth)) = it.session.need() else {
+        panic!("{:?}", it.session.need());
+    };
+    assert_eq!(berth.database, 2);
+    it.session.moved(2);
+    assert_eq!(it.commands(&[]), ["SELECT 2", "GET b"]);
+    // While it is on its way, too.
+    assert_eq!(it.session.berth(), berth);
+    assert_eq!(it.upstream("+OK\r\n$-1\r\n"), "+OK\r\n$-1\r\n");
+    assert_eq!(it.session.berth(), berth);
+}
+
+#[test]
+fn replies_that_were_owed_elsewhere_are_not_owed_here() {
+    let mut it = rider("7.0.15");
+    assert_eq!(it.commands(&["PING"]), ["PING"]);
+    assert_eq!(it.session.take_sent(), 1);
+    it.upstream("+PONG\r\n");
+    assert!(it.commands(&["MONITOR"]).is_empty());
+    assert!(matches!(it.session.need(), Some(Need::Own(_))));
+    it.session.borrow(true, None, &mut it.up);
+    assert_eq!(it.commands(&[]), ["MONITOR"]);
+    assert_eq!(it.upstream("+OK\r\n"), "+OK\r\n");
+    assert!(it.commands(&["RESET"]).is_empty());
+    assert_eq!(drain(&mut it.down), "+RESET\r\n");
+    assert!(it.session.wants_upstream());
+    it.session.ride();
+    assert_eq!(it.commands(&["PING"]), ["PING"]);
+    assert_eq!(it.session.take_sent(), 1);
+}
