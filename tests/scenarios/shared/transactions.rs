@@ -104,15 +104,6 @@ fn no_transaction_is_left_open_where_others_are() {
             &[&["MULTI"], &["BLPOP", "none", "0"], &["EXEC"]],
         ),
         (
-            "a subscription inside",
-            &[
-                &["MULTI"],
-                &["SUBSCRIBE", "c"],
-                &["EXEC"],
-                &["UNSUBSCRIBE", "c"],
-            ],
-        ),
-        (
             "a command with too few arguments",
             &[&["MULTI"], &["SET", "k"], &["SET", "k", "v"], &["EXEC"]],
         ),
