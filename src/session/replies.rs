@@ -6,6 +6,7 @@ use super::hello::renumbered;
 use super::known::{Known, Mode, Protocol};
 use super::mapping::Held;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::pubsub::{Announced, Audience, announced};
 use super::silence::Silence;
 use super::slots::{Slot, Transaction};
@@ -254,7 +255,14 @@ impl Session {
                 transacted(&mut self.known, Transaction::Discard, line);
                 shown = false;
             }
-            Slot::Select(target) => self.known.place.selected(target, line),
+            Slot::Select(target) => {
+                self.known.place.selected(target, line);
+                if let Some(before) = self.routing.arrived()
+                    && line.starts_with(b"-")
+                {
+                    self.known.place = Place::at(before);
+                }
+            }
             Slot::Watch(on) if line == b"+OK" => self.known.is_watching = on,
             Slot::Script(_) if line.starts_with(b"-NOSCRIPT") => self.loaded.forget(),
             Slot::Hello(Some(protocol)) if !line.starts_with(b"-") => {

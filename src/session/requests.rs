@@ -14,6 +14,7 @@ use super::known::{Known, Mode, Standing};
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
 use super::routing::{Admission, Asked, MOST_SHARED};
 use super::rules::Rules;
@@ -363,6 +364,9 @@ impl Session {
             Kind::Watch(on) if self.routing.shares() => self.slots.push(Slot::Watch(on)),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
             Kind::Select(target) => {
+                if self.routing.is_moving() {
+                    self.known.place = Place::at(target.number().unwrap_or_default());
+                }
                 self.known.place.ask(target);
                 self.slots.push(Slot::Select(target));
             }

@@ -90,6 +90,10 @@ pub(super) struct Routing {
     convoy: u32,
     /// A database that no connection could be brought to: the upstream tells the client why.
     refused: Option<u32>,
+    /// One that there is a connection to share in: the SELECT at the front goes there.
+    found: Option<u32>,
+    /// Where the client is if the SELECT that is on its way fails.
+    came_from: Option<u32>,
     /// The request at the front needs a connection of its own, and there is none.
     denied: bool,
     errand: Errand,
@@ -225,8 +229,16 @@ impl Routing {
         }
         let berth = known.berth();
         let need = match asked.kind {
+            // An argument too many is an error wherever it is asked.
+            Kind::Select(_) if asked.args.len() != 2 => Need::Own(berth),
             Kind::Select(target) => match target.number() {
                 Some(database) if database == berth.database => return true,
+                Some(database) if self.found.take() == Some(database) => {
+                    // A server that is busy refuses it: where the next request goes is known then.
+                    self.awaits = true;
+                    self.came_from = Some(berth.database);
+                    return true;
+                }
                 Some(database) if self.refused != Some(database) => {
                     Need::Database(Berth { database, ..berth })
                 }
@@ -353,10 +365,26 @@ impl Routing {
         };
     }
 
-    /// There is a connection to share in the database that was asked for; or no other is.
-    pub(super) fn heard(&mut self, refused: Option<u32>) {
+    /// There is a connection to share in the database that was asked for.
+    pub(super) fn found(&mut self, database: u32) {
         self.need = None;
-        self.refused = refused;
+        self.found = Some(database);
+    }
+
+    /// There is none in this one.
+    pub(super) fn refused(&mut self, database: u32) {
+        self.need = None;
+        self.refused = Some(database);
+    }
+
+    /// Whether the SELECT that was just admitted goes to a connection in its database.
+    pub(super) fn is_moving(&self) -> bool {
+        self.came_from.is_some()
+    }
+
+    /// That SELECT is answered. Returns where the client was before.
+    pub(super) fn arrived(&mut self) -> Option<u32> {
+        self.came_from.take()
     }
 
     /// None of its own is to be had just now.

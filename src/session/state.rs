@@ -254,13 +254,12 @@ impl Session {
 
     /// There is a connection to share in this database.
     pub fn moved(&mut self, database: u32) {
-        self.known.place = Place::at(database);
-        self.routing.heard(None);
+        self.routing.found(database);
     }
 
     /// There is none, as no connection gets into it: the upstream will say why.
     pub fn stay(&mut self, database: u32) {
-        self.routing.heard(Some(database));
+        self.routing.refused(database);
     }
 
     /// There is no connection of its own to be had: the request that asks for one is refused.
