@@ -88,7 +88,7 @@ def compare(scene, parts, keys, rounds, seconds, busy):
     say(
         f"Mutual TLS 1.3 with P-256 certificates, in front of Redis {versions['7.0.15']}; {peers}\n"
         f"{machine()}, which the load generator shares. Driven by benches/load, {rounds} rounds of {seconds:g} s, medians; "
-        "GET:SET 10:1 and 64 B values where a column doesn't say otherwise;\n"
+        "SET:GET 1:1 and 64 B values where a column doesn't say otherwise;\n"
         "each peer with the better of one and two threads. CPU is that of the front and of Redis; "
         "ratios are to Redis' own TLS; spread is that of ops/s over the rounds.\n"
     )
