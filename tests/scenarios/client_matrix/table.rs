@@ -69,10 +69,10 @@ fn cell(seen: &Seen, letters: &[char]) -> String {
     }
 }
 
-/// In steps of ten in a hundred: how a library's requests fall into packets is chance, and whole
-/// transactions ride.
+/// Rounded down: a few requests more or less are chance, as how often a check looks whether something
+/// has come.
 fn share((rode, own): (u64, u64)) -> String {
-    format!("{} %", rode * 10 / (rode + own).max(1) * 10)
+    format!("{} %", rode * 100 / (rode + own).max(1))
 }
 
 fn letters(seen: &Seen) -> Vec<char> {
