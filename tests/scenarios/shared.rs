@@ -94,32 +94,13 @@ pub fn ok() -> Reply {
     Reply::Simple("OK".into())
 }
 
-/// How many requests of the sessions that have ended went over shared connections, and how many over
-/// one of their own.
-pub fn rode(proxy: &Proxy) -> (u64, u64) {
-    let log = proxy.log_text();
-    let number = |line: &str, field: &str| -> u64 {
-        let (_, rest) = line.split_once(field).expect("the field");
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-        digits
-            .and_then(|digits| digits.parse().ok())
-            .expect("a number")
-    };
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("requests by connection"));
-    lines.fold((0, 0), |(shared, own), line| {
-        (shared + number(line, "shared="), own + number(line, "own="))
-    })
-}
-
-/// What of a client's requests rode, once it is gone.
+/// What of a client's requests rode, and what didn't, once it is gone.
 #[track_caller]
 pub fn rode_of(proxy: &Proxy, client: TestClient) -> (u64, u64) {
-    let sessions = |proxy: &Proxy| proxy.log_text().matches("requests by connection").count();
-    let (before, ended) = (rode(proxy), sessions(proxy));
+    let ended = || proxy.log_text().matches("requests by connection").count();
+    let before = (ended(), proxy.requests_by_connection_so_far());
     drop(client);
-    eventually("the session ends", || sessions(proxy) > ended);
-    let after = rode(proxy);
-    (after.0 - before.0, after.1 - before.1)
+    eventually("the session ends", || ended() > before.0);
+    let after = proxy.requests_by_connection_so_far();
+    (after.0 - before.1.0, after.1 - before.1.1)
 }
