@@ -92,8 +92,11 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
+        // HELLO waits for all that is owed where it may lead to another connection.
+        let may_change = self.routing.rides() && !self.slots.is_empty();
+        let waits = || self.standing().is_settling() || self.slots.scripts() > 0 || may_change;
         let held_up = self.slots.takeover_pending()
-            || self.holding && (self.standing().is_settling() || self.slots.scripts() > 0)
+            || self.holding && waits()
             || self.routing.holds_up(&self.slots);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }
