@@ -384,7 +384,7 @@ impl World {
         }
         assert!(line.closed || is_of_use);
         let bytes = client.up.pieces().concat();
-        line.trunk.send(rider, &bytes, client.unsent);
+        line.trunk.send(rider, [&bytes, b""], client.unsent);
         client.up.wrote_all();
         client.unsent = 0;
         let mut rest = bytes::Bytes::from(bytes);
