@@ -9,7 +9,9 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Policy, Source};
 use respgate::resp::{Limits, encode_request};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Host, Login, Pipe, Refused, Rider, Rules, Session, Trunk, Version};
+use respgate::session::{
+    Facts, Host, Load, Login, Pipe, Refused, Rider, Rules, Session, Trunk, Version,
+};
 
 /// What is allowed to every user here, with its reply.
 const TRAFFIC: [(&str, &str); 15] = [
@@ -90,7 +92,7 @@ const SHARED_TRAFFIC: [(&str, &str); 7] = [
 
 #[test]
 fn a_shared_connection_allocates_nothing() {
-    let mut trunk = Trunk::new([7; 16], 1024 * 1024);
+    let mut trunk = Trunk::new([7; 16], 1024 * 1024, false);
     let mut clients = [(); 2].map(|()| {
         let mut client = Client::new(&users()[1]);
         client.session.share();
@@ -130,7 +132,16 @@ fn ride(
         } = client;
         session.receive(rules, facts, up, down, &mut Nobody);
         assert!(!session.is_parted() && session.need().is_none());
-        trunk.send(*rider, up.pieces(), session.take_sent());
+        let (replies, queued) = session.take_sent();
+        let requests = up.pieces();
+        trunk.send(
+            *rider,
+            Load {
+                requests,
+                replies,
+                queued,
+            },
+        );
         up.wrote_all();
     }
     let sent = trunk.batch().len();

@@ -59,8 +59,9 @@ pub(super) struct Relay<'a> {
     /// The number of its upstream.
     upstream: usize,
     way: Way,
-    /// Replies that are owed to what waits to go over a shared connection.
-    unsent: u32,
+    /// Replies that are owed to what waits to go over a shared connection, and how many of them may
+    /// tell that a command is queued.
+    unsent: (u32, u32),
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
@@ -115,7 +116,7 @@ impl<'a> Relay<'a> {
             trunks: Rc::clone(trunks),
             upstream: settings.upstream,
             way: Way::None,
-            unsent: 0,
+            unsent: (0, 0),
             up: Pipe::default(),
             down: Pipe::default(),
             host,
@@ -213,7 +214,7 @@ impl<'a> Relay<'a> {
                 Ok(()) => {}
                 Err(Desync::Credential) => {
                     self.host.credential_refused();
-                    self.distrust_upstream();
+                    self.doubt_upstream();
                     self.give_up(End::Upstream);
                     continue;
                 }

@@ -28,6 +28,9 @@ pub enum Desync {
     /// The reply to a request of our own is not where it must be.
     #[error("a reply out of its place on a connection that clients share")]
     Canary,
+    /// A transaction is open on a connection that clients share, and no client's.
+    #[error("a command was queued that is in no transaction")]
+    Queued,
     /// A transaction that must not be parted is on its way in part. It never is.
     #[error("a part of a transaction on a connection that clients share")]
     Parted,
@@ -121,6 +124,9 @@ impl Session {
             }
             self.piece = None;
             self.finish(piece, down);
+        }
+        if self.known.in_multi && self.routing.rides() && !self.slots.transaction_pending() {
+            return Err(Desync::Queued);
         }
         if self.phase == Phase::Resetting && self.slots.is_empty() && self.piece.is_none() {
             self.phase = Phase::Detached;

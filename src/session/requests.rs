@@ -18,7 +18,7 @@ use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
 use super::routing::{Admission, Asked, MOST_SHARED};
 use super::rules::Rules;
-use super::scripts::Way;
+use super::scripts::{SELECT_ENDS_WITH_ITS_SCRIPT, Way};
 use super::slots::Slot;
 use super::state::{Flow, OUTDATED, Phase, Session};
 
@@ -98,7 +98,9 @@ impl Session {
         let held_up = self.slots.takeover_pending()
             || self.holding && waits()
             || self.routing.holds_up(&self.slots);
-        phase && !held_up && self.slots.held() + down.waiting() < most
+        // A transaction whose beginning was taken is taken to its end.
+        let has_room = self.slots.held() + down.waiting() < most || self.routing.is_in_convoy();
+        phase && !held_up && has_room
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.
@@ -196,6 +198,7 @@ impl Session {
             let asked = Asked {
                 command: permit.command(),
                 kind: *kind,
+                scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
                 args,
                 len: whole.then_some(len),
                 rest,
@@ -291,6 +294,7 @@ impl Session {
                 let asked = Asked {
                     command: permit.command(),
                     kind: *kind,
+                    scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
                     args,
                     len: Some(len),
                     // People type MULTI and wait for its reply.

@@ -69,6 +69,8 @@ pub(super) struct Asked<'a> {
     pub(super) command: CommandId,
     pub(super) kind: Kind,
     pub(super) args: Args<'a>,
+    /// Whether nothing of a script stays behind its end: since 2.8.12.
+    pub(super) scripts_end: bool,
     /// Its bytes, where they are here whole.
     pub(super) len: Option<usize>,
     /// What came behind it.
@@ -88,6 +90,8 @@ pub(super) struct Routing {
     awaits: bool,
     /// The requests that belong to a transaction which is here whole, and are not taken yet.
     convoy: u32,
+    /// Requests between a MULTI and its EXEC that were sent since [`Routing::take_queued`].
+    queued: u32,
     /// A database that no connection could be brought to: the upstream tells the client why.
     refused: Option<u32>,
     /// One that there is a connection to share in: the SELECT at the front goes there.
@@ -174,6 +178,11 @@ impl Routing {
         self.convoy = self.convoy.saturating_sub(1);
     }
 
+    /// How many of the replies that are owed may tell that a command is queued.
+    pub(super) fn take_queued(&mut self) -> u32 {
+        std::mem::take(&mut self.queued)
+    }
+
     /// How many requests went to connections that others use too, and to its own.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.rode, self.alone)
@@ -225,6 +234,10 @@ impl Routing {
         let sharing = command.sharing.of_request(&asked.args);
         let is_script = matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code);
         if self.route == Route::Own {
+            let sharing = match sharing {
+                Sharing::Shared if is_script && !asked.scripts_end => Sharing::Stays,
+                sharing => sharing,
+            };
             return self.admit_own(asked.kind, sharing);
         }
         let berth = known.berth();
@@ -247,12 +260,17 @@ impl Routing {
             Kind::Transaction(Transaction::Multi) => match self.find_end(asked, login, rules) {
                 Some(requests) => {
                     let goes = self.turn_to(false, slots);
-                    self.convoy = if goes { requests } else { 0 };
+                    if goes {
+                        self.convoy = requests;
+                        self.queued += requests - 2;
+                    }
                     return goes;
                 }
                 None => Need::Own(berth),
             },
             _ => match sharing {
+                // Once, a script that selected a database left its caller there.
+                Sharing::Shared if is_script && !asked.scripts_end => Need::Own(berth),
                 Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => {
                     return self.turn_to(is_script, slots);
                 }
@@ -359,6 +377,7 @@ impl Routing {
             errand,
             rode: self.rode,
             alone: self.alone,
+            queued: self.queued,
             name: self.name.take(),
             ahead: self.ahead.take(),
             ..Self::default()

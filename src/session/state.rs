@@ -217,10 +217,11 @@ impl Session {
         self.routing.need()
     }
 
-    /// How many replies are owed to what was forwarded since this was asked last.
+    /// How many replies are owed to what was forwarded since this was asked last, and how many of them
+    /// may tell that a command is queued.
     #[inline]
-    pub fn take_sent(&mut self) -> u32 {
-        self.slots.take_sent()
+    pub fn take_sent(&mut self) -> (u32, u32) {
+        (self.slots.take_sent(), self.routing.take_queued())
     }
 
     /// Whether a part only of a transaction has been forwarded that must not be parted. It never is:
