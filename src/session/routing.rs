@@ -136,7 +136,8 @@ impl Routing {
     /// Whether no request can be taken now.
     #[inline]
     pub(super) fn holds_up(&self, slots: &Slots) -> bool {
-        self.need.is_some() || self.awaits && !slots.is_empty()
+        // What an errand is not for waits until that connection is gone.
+        self.need.is_some() || self.awaits && !(slots.is_empty() && self.errand == Errand::No)
     }
 
     /// The request at the front is looked at anew.

@@ -67,3 +67,21 @@ fn what_waits_for_replies_counts_though_the_client_has_said_its_last() {
         );
     }
 }
+
+#[test]
+fn what_comes_behind_an_errand_waits_until_its_connection_is_gone() {
+    let mut it = rider("7.0.15");
+    assert!(it.commands(&["CLIENT UNBLOCK 5"]).is_empty());
+    assert!(matches!(it.session.need(), Some(Need::Errand(_))));
+    it.session.borrow(true, None, &mut it.up);
+    assert_eq!(it.commands(&[]), ["CLIENT UNBLOCK 5"]);
+    assert_eq!(it.upstream(":0\r\n"), ":0\r\n");
+    assert!(it.commands(&["GET a"]).is_empty());
+    assert!(
+        !it.session.takes_requests(&it.down),
+        "or the client's end would drop it"
+    );
+    assert!(it.session.may_leave());
+    assert_eq!(it.session.leave(), None, "it may be in another database");
+    assert_eq!(it.commands(&[]), ["GET a"]);
+}
