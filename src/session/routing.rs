@@ -182,6 +182,8 @@ impl Routing {
         rules: &Rules,
     ) -> Admission {
         if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
+            // More of it has come, and now it needs none of its own.
+            self.denied = false;
             match self.route {
                 Route::Shared => self.rode += 1,
                 Route::Own => self.alone += 1,
