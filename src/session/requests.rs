@@ -92,15 +92,19 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        // HELLO waits for all that is owed where it may lead to another connection.
-        let may_change = self.routing.rides() && !self.slots.is_empty();
-        let waits = || self.standing().is_settling() || self.slots.scripts() > 0 || may_change;
         let held_up = self.slots.takeover_pending()
-            || self.holding && waits()
+            || self.holding && self.waits_for_replies()
             || self.routing.holds_up(&self.slots);
         // A transaction whose beginning was taken is taken to its end.
         let has_room = self.slots.held() + down.waiting() < most || self.routing.is_in_convoy();
         phase && !held_up && has_room
+    }
+
+    /// Whether what the request at the front was held back for may still be on its way.
+    fn waits_for_replies(&self) -> bool {
+        // Where it may lead to another connection, HELLO waits for all that is owed on this one.
+        let may_change = self.routing.rides() && !self.slots.is_empty();
+        self.standing().is_settling() || self.slots.scripts() > 0 || may_change
     }
 
     /// The rest of a request whose verdict is known. Returns whether to go on.

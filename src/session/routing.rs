@@ -158,7 +158,8 @@ impl Routing {
     /// Whether no request can be taken now.
     #[inline]
     pub(super) fn holds_up(&self, slots: &Slots) -> bool {
-        self.need.is_some() || self.awaits && !slots.is_empty()
+        // What an errand is not for waits until that connection is gone.
+        self.need.is_some() || self.awaits && !(slots.is_empty() && self.errand == Errand::No)
     }
 
     /// The request at the front is looked at anew.
@@ -208,6 +209,8 @@ impl Routing {
         rules: &Rules,
     ) -> Admission {
         if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
+            // More of it has come, and now it needs none of its own.
+            self.denied = false;
             match self.route {
                 Route::Shared => self.rode += 1,
                 Route::Own => self.alone += 1,

@@ -204,20 +204,26 @@ impl Client {
         self.served.insert(at, reply.to_owned());
     }
 
-    /// No connection is to be had for the request at the front.
-    fn deny(&mut self) {
-        self.session.deny_own();
-        self.denied += 1;
-        let here = bytes::Bytes::copy_from_slice(self.up.unscanned());
-        let end = here.iter().position(|&byte| byte == b'\r').unwrap_or(0);
-        let line = match crate::resp::decode_reply(&here) {
-            Ok(Some((_, used))) if here[0] == b'*' => decode(&here[..used]).remove(0),
-            _ => String::from_utf8_lossy(&here[..end]).into_owned(),
-        };
-        // One that isn't here whole is like no other.
-        let mut rest = self.next..self.requests.len();
-        if let Some(at) = rest.find(|&at| self.requests[at] == line) {
-            self.next = at + 1;
+    /// What was refused for want of a connection: all before it was answered.
+    fn note_denied(&mut self, notes: &Notes) {
+        let denied = notes
+            .0
+            .iter()
+            .filter(|(_, _, label)| *label == "max_connections");
+        for (_, command, _) in denied {
+            self.denied += 1;
+            let mut rest = self.next..self.requests.len();
+            let is_it = |at: &usize| {
+                let name = self.requests[*at].split(' ').next().unwrap_or_default();
+                name.eq_ignore_ascii_case(command)
+            };
+            // Of those that look alike it is the first.
+            if let Some(at) = rest
+                .find(is_it)
+                .filter(|at| !self.requests[*at].contains(':'))
+            {
+                self.next = at + 1;
+            }
         }
     }
 
@@ -330,6 +336,7 @@ impl World {
         client
             .session
             .receive(&self.rules, &self.facts, up, down, notes);
+        client.note_denied(notes);
         let up_to_date = !client.session.has_changed_rules();
         if client.input.is_empty() && up_to_date && client.session.takes_requests(&client.down) {
             client.session.end();
@@ -478,7 +485,7 @@ impl World {
         let unlucky = self.random.below(8) == 0;
         match need {
             Some(Need::Own(_) | Need::Errand(_)) if unlucky => {
-                self.clients[at].deny();
+                self.clients[at].session.deny_own();
             }
             Some(Need::Own(berth)) => self.borrow(at, berth),
             Some(Need::Errand(berth)) => self.borrow(

@@ -85,3 +85,42 @@ fn what_waits_for_replies_counts_though_the_client_has_said_its_last() {
         );
     }
 }
+
+#[test]
+fn what_comes_behind_an_errand_waits_until_its_connection_is_gone() {
+    let mut it = rider("7.0.15");
+    assert!(it.commands(&["CLIENT UNBLOCK 5"]).is_empty());
+    assert!(matches!(it.session.need(), Some(Need::Errand(_))));
+    it.session.borrow(true, None, &mut it.up);
+    assert_eq!(it.commands(&[]), ["CLIENT UNBLOCK 5"]);
+    assert_eq!(it.upstream(":0\r\n"), ":0\r\n");
+    assert!(it.commands(&["GET a"]).is_empty());
+    assert!(
+        !it.session.takes_requests(&it.down),
+        "or the client's end would drop it"
+    );
+    assert!(it.session.may_leave());
+    assert_eq!(it.session.leave(), None, "it may be in another database");
+    assert_eq!(it.commands(&[]), ["GET a"]);
+}
+
+#[test]
+fn where_none_was_to_be_had_the_next_request_asks_anew() {
+    let mut it = rider("7.0.15");
+    assert!(it.commands(&["MULTI"]).is_empty());
+    assert!(matches!(it.session.need(), Some(Need::Own(_))));
+    it.session.deny_own();
+    // Meanwhile the rest of it has come.
+    let whole = ["MULTI", "GET a", "EXEC"];
+    assert_eq!(it.commands(&whole[1..]), whole);
+    it.upstream("+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+    assert!(it.commands(&["BLPOP k 0"]).is_empty());
+    assert!(matches!(it.session.need(), Some(Need::Own(_))));
+    it.session.deny_own();
+    assert!(it.commands(&[]).is_empty());
+    let refused = drain(&mut it.down);
+    assert!(
+        refused.starts_with("-ERR respgate: 'blpop' needs"),
+        "{refused}"
+    );
+}
