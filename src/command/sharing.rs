@@ -17,7 +17,7 @@ pub enum Sharing {
     Shared,
     /// The same, but with the option BLOCK it waits: XREAD, XREADGROUP.
     UnlessBlock,
-    /// One reply, and nothing stays; but it waits for others to do something.
+    /// One reply, and nothing stays; but it waits for others to do something, or tells of the connection.
     Waits,
     /// One reply, and nothing stays; but what keeps the server busy must not stand before it.
     AtOnce,
@@ -47,8 +47,8 @@ impl Sharing {
             // is answered before it takes effect.
             "script|kill" | "function|kill" | "shutdown" | "client|kill" | "client|unblock"
             | "client|pause" | "client|unpause" => Self::AtOnce,
-            // About the connection that asks, which a shared one is not.
-            "client|info" => Self::AtOnce,
+            // About the connection that asks, which a shared one is not: its name, its database.
+            "client|info" => Self::Waits,
             // DEBUG PROTOCOL pushes, SLEEP sleeps, and new versions add to them.
             "debug" | "asking" | "readonly" | "readwrite" => Self::Stays,
             // Transactions and their watches, subscriptions, replication: sessions know these.
@@ -137,6 +137,7 @@ mod tests {
             "bzmpop",
             "bzpopmax",
             "bzpopmin",
+            "client|info",
             "vadd",
             "vcard",
             "vdim",
@@ -152,7 +153,6 @@ mod tests {
         ];
         assert_eq!(names(Sharing::Waits), waits);
         let at_once = [
-            "client|info",
             "client|kill",
             "client|pause",
             "client|unblock",

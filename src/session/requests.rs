@@ -35,8 +35,9 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
-/// A scratch larger than this is given back. Only lists of users are.
-const KEPT_SCRATCH: usize = 16 * 1024;
+/// A scratch larger than this is given back: there are many sessions that wait. Only lists of users
+/// are larger.
+const KEPT_SCRATCH: usize = 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
@@ -91,8 +92,11 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
+        // HELLO waits for all that is owed where it may lead to another connection.
+        let may_change = self.routing.rides() && !self.slots.is_empty();
+        let waits = || self.standing().is_settling() || self.slots.scripts() > 0 || may_change;
         let held_up = self.slots.takeover_pending()
-            || self.holding && (self.standing().is_settling() || self.slots.scripts() > 0)
+            || self.holding && waits()
             || self.routing.holds_up(&self.slots);
         phase && !held_up && self.slots.held() + down.waiting() < most
     }

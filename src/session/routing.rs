@@ -4,7 +4,7 @@
 //! waits until all is answered that is owed on the old one, so a client's replies are in order
 //! whatever becomes of either.
 
-use crate::command::{CommandId, Resolved, Sharing};
+use crate::command::{CommandId, Gate, Resolved, Sharing};
 use crate::resp::{Args, Limits, RequestScanner, Scan};
 
 use super::kind::Kind;
@@ -21,6 +21,9 @@ pub struct Berth {
     pub resp3: bool,
     /// The database that is selected.
     pub database: u32,
+    /// Whether scripts are run on it: one may take its time, and Redis tells the others so (BUSY) only
+    /// where they don't wait behind it.
+    pub scripts: bool,
 }
 
 /// What a session must be given before it takes another request.
@@ -78,6 +81,8 @@ pub(super) struct Routing {
     /// Whether there are connections that others use too.
     shares: bool,
     route: Route,
+    /// Of the connections that are shared, those for scripts.
+    scripts: bool,
     need: Option<Need>,
     /// The request at the front waits for all that is owed.
     awaits: bool,
@@ -125,6 +130,15 @@ impl Routing {
     /// From now on there are.
     pub(super) fn share(&mut self) {
         self.shares = true;
+    }
+
+    /// What a connection must be like that takes the next request.
+    #[inline]
+    pub(super) fn berth(&self, known: &Known) -> Berth {
+        Berth {
+            scripts: self.scripts,
+            ..known.berth()
+        }
     }
 
     /// Whether the next request goes to one of them.
@@ -207,8 +221,9 @@ impl Routing {
         login: &Login,
         rules: &Rules,
     ) -> bool {
-        let sharing = rules.table().command(asked.command).sharing;
-        let sharing = sharing.of_request(&asked.args);
+        let command = rules.table().command(asked.command);
+        let sharing = command.sharing.of_request(&asked.args);
+        let is_script = matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code);
         if self.route == Route::Own {
             return self.admit_own(asked.kind, sharing);
         }
@@ -231,13 +246,16 @@ impl Routing {
             },
             Kind::Transaction(Transaction::Multi) => match self.find_end(asked, login, rules) {
                 Some(requests) => {
-                    self.convoy = requests;
-                    return true;
+                    let goes = self.turn_to(false, slots);
+                    self.convoy = if goes { requests } else { 0 };
+                    return goes;
                 }
                 None => Need::Own(berth),
             },
             _ => match sharing {
-                Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => return true,
+                Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => {
+                    return self.turn_to(is_script, slots);
+                }
                 Sharing::AtOnce => Need::Errand(berth),
                 _ => Need::Own(berth),
             },
@@ -248,6 +266,18 @@ impl Routing {
             self.awaits = true;
         }
         false
+    }
+
+    /// Goes on with those connections of the shared ones that are for scripts, or with the others.
+    /// Returns whether it can, or waits.
+    #[inline]
+    fn turn_to(&mut self, scripts: bool, slots: &Slots) -> bool {
+        if self.scripts != scripts && !slots.is_empty() {
+            self.awaits = true;
+            return false;
+        }
+        self.scripts = scripts;
+        true
     }
 
     /// The same where the session has a connection of its own; notes what that holds from then on.
@@ -387,6 +417,7 @@ impl Known {
         Berth {
             resp3: self.protocol == Protocol::Resp3,
             database: self.place.single().unwrap_or_default(),
+            scripts: false,
         }
     }
 }

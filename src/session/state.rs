@@ -208,7 +208,7 @@ impl Session {
     /// What a connection must be like to go on with.
     #[inline]
     pub fn berth(&self) -> Berth {
-        self.known.berth()
+        self.routing.berth(&self.known)
     }
 
     /// What must be there before more requests are taken.

@@ -8,7 +8,7 @@ use crate::proxy::trunks::{Own, Ride, Unavailable};
 use crate::proxy::upstream::UpstreamError;
 use crate::session::{Berth, Desync, Need};
 
-use super::{End, Relay};
+use super::{BATCH, End, Relay};
 
 /// The upstream connection of a session.
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl Relay<'_> {
 
     /// Whether what the session has forwarded, or asks for, has no connection to go to.
     pub(super) fn wants_upstream(&self) -> bool {
-        self.session.need().is_some()
+        self.session.need().is_some() && !self.session.has_ended()
             || self.session.wants_upstream()
             || self.session.rides() && self.up.waiting() > 0 && matches!(self.way, Way::None)
     }
@@ -192,7 +192,9 @@ impl Relay<'_> {
         let Way::Ride(ride) = &self.way else {
             return Ok(false);
         };
-        if let Some(mut piece) = ride.line.take(ride.rider) {
+        let mut moved = false;
+        while let Some(mut piece) = ride.line.take(ride.rider) {
+            moved = true;
             let input = self.down.input();
             if input.is_empty() {
                 std::mem::swap(input, &mut piece);
@@ -201,6 +203,12 @@ impl Relay<'_> {
             }
             piece.clear();
             spare::take_back(&mut piece);
+            if self.down.unscanned().len() >= BATCH {
+                self.unheard = true;
+                break;
+            }
+        }
+        if moved {
             return Ok(true);
         }
         if ride.line.is_closed() && !self.upstream_closed {

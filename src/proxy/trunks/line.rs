@@ -179,8 +179,7 @@ impl Line {
             trunk.check();
         }
         self.active.set(true);
-        trunk.send(rider, pieces[0], replies);
-        trunk.send(rider, pieces[1], 0);
+        trunk.send(rider, pieces, replies);
         drop(trunk);
         self.wake();
         true

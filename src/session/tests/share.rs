@@ -71,3 +71,17 @@ fn replies_that_were_owed_elsewhere_are_not_owed_here() {
     assert_eq!(it.commands(&["PING"]), ["PING"]);
     assert_eq!(it.session.take_sent(), 1);
 }
+
+#[test]
+fn what_waits_for_replies_counts_though_the_client_has_said_its_last() {
+    for held in ["HELLO 3", "SELECT 1", "BLPOP k 0"] {
+        let mut it = rider("7.0.15");
+        assert_eq!(it.commands(&["PING", held]), ["PING"]);
+        assert!(!it.session.takes_requests(&it.down), "{held} waits");
+        it.upstream("+PONG\r\n");
+        assert!(
+            it.session.need().is_some() || !it.session.is_settled(),
+            "{held}"
+        );
+    }
+}
