@@ -140,8 +140,8 @@ fn judge_known<'r>(
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
         Kind::Acl | Kind::ClientReply => judge_own(kind, standing),
         Kind::Shim(shim)
-            if !facts.is_older_than(command.since)
-                && !(shim.is_of_the_client() && standing.routing.shares()) =>
+            if !(facts.is_older_than(command.since)
+                || shim.is_of_the_client() && standing.routing.shares()) =>
         {
             Verdict::Forward(permit, Kind::Plain, entry)
         }

@@ -93,7 +93,7 @@ pub fn password(name: &str) -> String {
 /// Whether a line of CLIENT LIST shows a connection that nothing of a client is left on.
 fn is_at_rest(line: &str) -> bool {
     let has = |word: &&str| line.split(' ').any(|field| field == *word);
-    AT_REST.iter().all(|word| has(word))
+    AT_REST.iter().all(has)
 }
 
 /// The id in a line of CLIENT LIST.

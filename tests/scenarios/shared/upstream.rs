@@ -59,7 +59,7 @@ fn an_upstream_with_a_password_is_shared_too() {
         let before = witness.opened();
         let mut clients: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
         for client in &mut clients {
-            assert_eq!(client.call(&["INCR", "n"]).is_error(), false);
+            assert!(!client.call(&["INCR", "n"]).is_error());
         }
         assert_eq!(witness.opened(), before);
         clients[0].send_args(&["BLPOP", "queue", "0"]);
