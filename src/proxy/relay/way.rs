@@ -221,6 +221,8 @@ impl Relay<'_> {
                 self.upstream_closed = true;
             } else {
                 self.way = Way::None;
+                // What the next one has loaded, nobody knows.
+                self.session.changed_trunk();
             }
             return Ok(true);
         }

@@ -1,7 +1,7 @@
 //! The policy changes while sessions share connections.
 
-use super::{USERS, ok, start};
-use crate::support::{RedisServer, Reply, Version, pipeline};
+use super::{USERS, Witness, ok, start};
+use crate::support::{RedisServer, Reply, Version, command, eventually, pipeline};
 
 #[test]
 fn a_reload_is_obeyed_by_who_rides() {
@@ -60,6 +60,25 @@ fn acl_setuser_and_deluser_are_obeyed_by_who_rides() {
     cart.expect_close();
     in_multi.expect_close();
     assert_eq!(admin.call(&["GET", "cart:k"]), Reply::bulk("v"));
+}
+
+#[test]
+fn a_value_on_its_way_when_its_user_is_deleted_is_never_written() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = start(&server);
+    let mut witness = Witness::of(&server);
+    let open = witness.open();
+    let (mut cart, mut admin) = (proxy.client("cart"), proxy.client("admin"));
+    let request = command(&["SET", "cart:1", &"x".repeat(1_000_000)]);
+    let (head, rest) = request.split_at(500_000);
+    cart.send(head);
+    eventually("it has a connection of its own", || {
+        witness.open() == open + 1
+    });
+    proxy.reload(&USERS.replace("user cart ", "user former "));
+    let _ = cart.try_send(rest);
+    eventually("which is closed", || witness.open() == open);
+    assert_eq!(admin.call(&["EXISTS", "cart:1"]), Reply::Integer(0));
 }
 
 /// What a deleted user has on its way is nobody's then.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{USERS, Witness, apart, builder, builder_with, ok, start};
+use super::{USERS, Witness, apart, builder, builder_with, ok, rode_of, start};
 use crate::support::{Proxy, RedisServer, Reply, Version, eventually, free_port};
 
 #[test]
@@ -59,7 +59,7 @@ fn an_upstream_with_a_password_is_shared_too() {
         let before = witness.opened();
         let mut clients: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
         for client in &mut clients {
-            assert_eq!(client.call(&["INCR", "n"]).is_error(), false);
+            assert!(!client.call(&["INCR", "n"]).is_error());
         }
         assert_eq!(witness.opened(), before);
         clients[0].send_args(&["BLPOP", "queue", "0"]);
@@ -200,4 +200,34 @@ fn users_of_different_upstreams_never_share() {
         // The proxy's own, the shared one, the borrowed one.
         assert_eq!(count, 3, "{name}: {list}");
     }
+}
+
+/// The user names its scripts: they are loaded for it, by whichever Redis is there.
+#[test]
+fn a_named_script_is_there_when_another_redis_has_come() {
+    const SCRIPT: &str = "return redis.call('GET', KEYS[1])";
+    let mut server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = builder(&server)
+        .users(&USERS.replace(
+            "user cart on ~* &* +@all lethal=* script=any",
+            "user cart on ~* +@all script=get.lua",
+        ))
+        .file("get.lua", SCRIPT)
+        .allow_error("upstream")
+        .start();
+    let hash = server.direct().call(&["SCRIPT", "LOAD", SCRIPT]).text();
+    assert_eq!(server.direct().call(&["SCRIPT", "FLUSH"]), ok());
+    let mut client = proxy.client("cart");
+    let call = ["EVALSHA", &hash, "1", "k"];
+    for _ in 0..3 {
+        assert_eq!(client.call(&call), Reply::Nil);
+    }
+    server.restart();
+    eventually("the end of the first is seen", || {
+        proxy
+            .log_text()
+            .contains("the upstream has closed a shared connection")
+    });
+    assert_eq!(client.call(&call), Reply::Nil);
+    assert_eq!(rode_of(&proxy, client).1, 0);
 }
