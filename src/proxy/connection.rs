@@ -20,6 +20,7 @@ use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failur
 
 use super::acceptor::{Arrival, Permits};
 use super::host::{Peer, SessionHost};
+use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
 use super::service::{Listening, Service, SessionGuard, Upstream};
 use super::trunks::Trunks;
@@ -27,7 +28,7 @@ use super::trunks::Trunks;
 /// The client's side.
 #[derive(Debug)]
 pub(super) enum Downstream {
-    Tls(Box<ServerStream<Stream>>),
+    Tls(Box<ServerStream<ReadAhead<Stream>>>),
     Plain(Stream),
 }
 
@@ -283,9 +284,9 @@ async fn shake_hands(
     deadline: Instant,
     service: &Service,
     peer: &Peer,
-) -> Option<(ServerStream<Stream>, Option<Arc<Certificate>>)> {
+) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
-    let handshake = timeout_at(deadline, tls.acceptor().accept(stream));
+    let handshake = timeout_at(deadline, tls.acceptor().accept(ReadAhead::new(stream)));
     let result = tokio::select! {
         result = handshake => result,
         () = drained => return None,
@@ -359,7 +360,7 @@ impl Downstream {
     /// Whether the client has reset the connection.
     pub(super) fn is_broken(&self) -> bool {
         match self {
-            Self::Tls(stream) => stream.get_ref().0.is_broken(),
+            Self::Tls(stream) => stream.get_ref().0.get_ref().is_broken(),
             Self::Plain(stream) => stream.is_broken(),
         }
     }

@@ -6,6 +6,7 @@
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `trunks`: the connections that a worker's sessions share.
+//! - `read_ahead`: a socket that is read in large pieces.
 //! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
@@ -20,6 +21,7 @@ mod connection;
 mod control;
 mod host;
 mod keeper;
+mod read_ahead;
 mod relay;
 mod reload;
 mod save;
