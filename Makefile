@@ -21,7 +21,7 @@ DENY_VERSION := 0.20.2
 help:
 	@echo 'make demo   a Redis 5, the proxy in front of it and a guided tour (ONCE=1: the tour alone, then exit)'
 	@echo 'make test   every test, against real Redis servers and clients that it fetches itself'
-	@echo 'make soak   what takes longer: all of the tests that redis-py ships, through respgate'
+	@echo 'make soak   what takes longer: all of redis-py's own tests through respgate, and every client on shared connections'
 	@echo 'make bench  respgate beside Envoy, HAProxy and others (BENCH, PEERS, ROUNDS, DURATION: see benches/compare/__main__.py)'
 	@echo 'make instructions  of the benchmarks the one that counts, by callgrind (UPDATE=1: a new baseline)'
 	@echo 'make lint   formatting, clippy, documentation, dependencies (DENY=0 leaves out the last)'
@@ -43,8 +43,8 @@ test:
 	@$(SUMMARY)
 
 soak:
-	@$(FETCH) --only 7.0.15,8.2.3,python-8,redis-py-tests
-	RESPGATE_TEST_SOAK=1 $(CARGO) test --locked --test scenarios client_matrix::own_tests -- --nocapture
+	@$(FETCH)
+	RESPGATE_TEST_SOAK=1 $(CARGO) test --locked --test scenarios client_matrix -- --nocapture
 
 # Peers that can't be had are left out, and the table says so.
 bench:

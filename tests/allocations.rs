@@ -9,7 +9,9 @@ use respgate::identity::{AuthKind, Identity, Who};
 use respgate::policy::{Policy, Source};
 use respgate::resp::{Limits, encode_request};
 use respgate::rewrite::Names;
-use respgate::session::{Facts, Host, Login, Pipe, Refused, Rules, Session, Version};
+use respgate::session::{
+    Facts, Host, Load, Login, Pipe, Refused, Rider, Rules, Session, Trunk, Version,
+};
 
 /// What is allowed to every user here, with its reply.
 const TRAFFIC: [(&str, &str); 15] = [
@@ -71,6 +73,101 @@ fn a_pipeline_in_pieces_allocates_nothing() {
         for piece in [1, 7, 61] {
             assert_allocates_nothing(&user, &[batch(&TRAFFIC.repeat(4))], piece);
         }
+    }
+}
+
+/// What rides on a connection that clients share.
+const SHARED_TRAFFIC: [(&str, &str); 7] = [
+    ("GET user:1000:cart", "$5\r\nhello\r\n"),
+    ("set user:1000:cart value EX 60", "+OK\r\n"),
+    (
+        "MGET user:1:a user:2:a user:3:a",
+        "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n",
+    ),
+    ("MULTI", "+OK\r\n"),
+    ("INCR user:1:a", "+QUEUED\r\n"),
+    ("EXEC", "*1\r\n:1\r\n"),
+    ("SELECT 0", "+OK\r\n"),
+];
+
+#[test]
+fn a_shared_connection_allocates_nothing() {
+    let mut trunk = Trunk::new([7; 16], 1024 * 1024, false);
+    let mut clients = [(); 2].map(|()| {
+        let mut client = Client::new(&users()[1]);
+        client.session.share();
+        client.session.ride();
+        (client, trunk.board())
+    });
+    let batch = batch(&SHARED_TRAFFIC);
+    let mut spare = Vec::new();
+    let mut run = |commands: usize| {
+        let mut done = 0;
+        while done < commands {
+            ride(&mut clients, &mut trunk, &batch, &mut spare);
+            done += 2 * batch.commands;
+        }
+    };
+    // Beyond the first canary.
+    run(20 * WARM_UP);
+    let counted = measure(|| run(COMMANDS));
+    assert_eq!(counted.count_total, 0);
+}
+
+/// Both clients ask, the server answers both, and the canary where there is one.
+fn ride(
+    clients: &mut [(Client, Rider); 2],
+    trunk: &mut Trunk,
+    batch: &Batch,
+    spare: &mut Vec<BytesMut>,
+) {
+    for (client, rider) in clients.iter_mut() {
+        client.up.input().extend_from_slice(&batch.requests);
+        let Client {
+            session,
+            rules,
+            facts,
+            up,
+            down,
+        } = client;
+        session.receive(rules, facts, up, down, &mut Nobody);
+        assert!(!session.is_parted() && session.need().is_none());
+        let (replies, queued) = session.take_sent();
+        let requests = up.pieces();
+        trunk.send(
+            *rider,
+            Load {
+                requests,
+                replies,
+                queued,
+            },
+        );
+        up.wrote_all();
+    }
+    let sent = trunk.batch().len();
+    let canary = sent - 2 * batch.requests.len();
+    assert!(canary == 0 || canary == 69, "{canary}");
+    let mut answer = [0; 55];
+    if canary > 0 {
+        answer.copy_from_slice(&trunk.unwritten()[sent - 55..]);
+    }
+    trunk.wrote(sent);
+    for _ in clients.iter() {
+        trunk.input().extend_from_slice(batch.replies.as_bytes());
+    }
+    trunk
+        .input()
+        .extend_from_slice(&answer[..if canary > 0 { 55 } else { 0 }]);
+    trunk
+        .deliver(|buffer| *buffer = spare.pop().unwrap_or_default(), |_| {})
+        .unwrap();
+    for (client, rider) in clients.iter_mut() {
+        let mut piece = trunk.take(*rider).unwrap();
+        std::mem::swap(&mut piece, client.down.input());
+        spare.push(piece);
+        client.session.answer(&mut client.down).unwrap();
+        assert_eq!(drain(&mut client.down), batch.replies.len());
+        assert!(client.session.is_settled());
     }
 }
 

@@ -17,6 +17,7 @@ could not be measured, or answered wrongly.
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -42,19 +43,24 @@ def main():
     rounds = int(os.environ.get("ROUNDS") or 3)
     seconds = float(os.environ.get("DURATION") or 1.5)
 
+    # Before we are what it is busy with.
+    busy = os.getloadavg()[0]
     if "micro" in parts:
         cargo = os.environ.get("CARGO", "cargo")
         subprocess.run([cargo, "bench", "--locked", "--bench", "scan", "--bench", "decide"], cwd=ROOT, check=True)
     if parts == ["micro"]:
         return 0
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scene = Scene()
     try:
-        return compare(scene, parts, keys, rounds, seconds)
+        scene.open()
+        return compare(scene, parts, keys, rounds, seconds, busy)
     finally:
         scene.close()
 
 
-def compare(scene, parts, keys, rounds, seconds):
+def compare(scene, parts, keys, rounds, seconds, busy):
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / "results.json"
     # What an earlier run found is where this one looks up rates and threads of parts that it leaves out.
@@ -76,15 +82,18 @@ def compare(scene, parts, keys, rounds, seconds):
         "seconds": seconds,
         "versions": versions,
         "left_out": fronts.notes,
+        "load_before": busy,
     }
     peers = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "7.0.15")
     say(
         f"Mutual TLS 1.3 with P-256 certificates, in front of Redis {versions['7.0.15']}; {peers}\n"
         f"{machine()}, which the load generator shares. Driven by benches/load, {rounds} rounds of {seconds:g} s, medians; "
-        "GET:SET 10:1 and 64 B values where a column doesn't say otherwise;\n"
+        "SET:GET 1:1 and 64 B values where a column doesn't say otherwise;\n"
         "each peer with the better of one and two threads. CPU is that of the front and of Redis; "
-        "ratios are to Redis' own TLS.\n"
+        "ratios are to Redis' own TLS; spread is that of ops/s over the rounds.\n"
     )
+    if is_busy(busy):
+        say(f"This machine is busy with other work (load {busy:.1f} on {os.cpu_count()} cores): numbers are rough, p99 most of all.\n")
     for note in fronts.notes:
         say(f"{note}\n")
 
@@ -108,12 +117,19 @@ def compare(scene, parts, keys, rounds, seconds):
     return 1 if fronts.failures else 0
 
 
+def is_busy(load):
+    """Whether others use so much of this machine that numbers suffer."""
+    return load > os.cpu_count() / 4
+
+
 def save_picture(results, versions, whole):
     if not any(row.get("redis-tls") for row in results["main"].values()):
         return
     run = results["run"]
     peers = ", ".join(f"{name} {version}" for name, version in versions.items() if name not in ("7.0.15",))
     note = f"{os.cpu_count()} cores with the load generator on them, {run['date']}; Redis {versions['7.0.15']}, {peers}"
+    if is_busy(run["load_before"]):
+        note += "; they were busy with other work, too"
     svg = draw(results["main"], note)
     (OUT / "compare.svg").write_text(svg)
     # The README's picture is of all peers or stays what it was.

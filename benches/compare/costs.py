@@ -14,6 +14,8 @@ HANDSHAKES = 500
 # What the running sessions ask for while others shake hands: little, so that latency isn't load.
 RATE = 5000
 STORM = 200
+# By then Redis has taken idle clients' buffers back (after 2 s), and the others have come to rest.
+SETTLE = 3
 
 
 def tls_peers(fronts):
@@ -51,19 +53,17 @@ def idle(fronts, loads, peer, number):
     warm = loads.own("idle", front, "--connections", 50)
     warm.expect("READY")
     warm.finish()
-    time.sleep(0.5)
+    time.sleep(SETTLE)
     before, used_before = resident(front.process.pid), scene.used_memory()
     held = loads.own("idle", front, "--connections", number)
     try:
         held.expect("READY")
-        time.sleep(0.5)
+        time.sleep(SETTLE)
         after, used = resident(front.process.pid), scene.used_memory()
     finally:
         if held.child.poll() is None:
             held.finish()
         front.process.stop()
-    # Redis closes them in its own time; the next must not find them half gone.
-    time.sleep(1)
     behind = None if peer.key == "redis-tls" else used - used_before
     return {"front": after - before, "redis": behind, "before": before, "after": after}
 

@@ -19,8 +19,7 @@ class Column:
     connections: int
     pipeline: int = 1
     size: int = 64
-    # Ten GETs to a SET, as memtier_benchmark does where nothing is said.
-    gets: int = 10
+    gets: int = 1
     sets: int = 1
     keys: int = 10_000
 
@@ -31,7 +30,6 @@ COLUMNS = [
     Column("8-p64", "8 clients, pipeline 64", "8 P64", 8, pipeline=64),
     Column("20-16k", "20 clients, 16 KB values", "20 16KB", 20, size=16 << 10, keys=1000),
     Column("500", "500 clients", "500 cl", 500),
-    Column("mix", "50 clients, SET:GET 1:1", "50 1:1", 50, gets=1),
 ]
 
 

@@ -114,7 +114,11 @@ def respgate(peer, scene, threads, **policy):
 
 
 def envoy(peer, scene, threads):
-    """Counts of connections are unlimited, as nobody else limits them so low (Envoy: 1,024 upstream)."""
+    """Counts of connections are unlimited, as nobody else limits them so low (Envoy: 1,024 upstream).
+
+    redis_proxy flushes at once, its default: with max_buffer_size_before_flush and a short
+    buffer_flush_timeout its CPU for an operation is the same, and large values wait.
+    """
     port = free_port()
     if peer.key == "envoy-redis":
         network = {

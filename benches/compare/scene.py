@@ -65,12 +65,14 @@ class Scene:
         for needed in ("7.0.15", "benchmark"):
             if needed not in self.binaries:
                 raise Unmeasured(f"{needed} is missing: run make bench, which fetches it")
-        self.cargo = os.environ.get("CARGO", "cargo")
-        self.respgate, self.load = self.build()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="respgate-bench-"))
         # Servers that give up root must still reach their files.
         self.folder.chmod(0o755)
         self.processes = []
+
+    def open(self):
+        """Builds, makes certificates and starts Redis. `close` undoes what there is of it."""
+        self.respgate, self.load = self.build()
         # 5,000 connections through a proxy are 10,000 descriptors.
         _, self.descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
@@ -85,7 +87,8 @@ class Scene:
 
     def build(self):
         """respgate and the load generator, as `cargo bench` builds them: (path, path)."""
-        command = [self.cargo, "bench", "--locked", "--no-run", "--bench", "load", "--message-format=json-render-diagnostics"]
+        cargo = os.environ.get("CARGO", "cargo")
+        command = [cargo, "bench", "--locked", "--no-run", "--bench", "load", "--message-format=json-render-diagnostics"]
         done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise Unmeasured("the load generator can't be built")

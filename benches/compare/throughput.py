@@ -15,37 +15,33 @@ def main_part(fronts, loads, rounds, say):
     """Alternating rounds: {column: {peer: medians}}."""
     results = {}
     for column in COLUMNS:
-        samples = {}
+        samples, chosen = {}, {}
         for number in range(rounds):
             # Turned around each time, so that nobody always follows the same neighbour.
             for peer in fronts.peers[:: 1 if number % 2 == 0 else -1]:
                 tried = samples.setdefault(peer.key, {})
-                if number == 0:
-                    threads = peer.threads
-                else:
-                    threads = [better_of(tried)] if tried else []
-                for one in threads:
+                for threads in chosen.get(peer.key, peer.threads):
                     what = f"{column.title}, {peer.label}"
-                    sample = fronts.attempt(what, lambda: loads.run(fronts.get(peer, one), column))
+                    sample = fronts.attempt(what, lambda: loads.run(fronts.get(peer, threads), column))
                     if sample:
-                        tried.setdefault(one, []).append(sample)
-        results[column.key] = {key: summary(tried) for key, tried in samples.items() if tried}
+                        tried.setdefault(threads, []).append(sample)
+                # The first round chooses: a later one would let one lucky sample stand for a peer.
+                if tried and peer.key not in chosen:
+                    chosen[peer.key] = [max(tried, key=lambda threads: tried[threads][0]["rate"])]
+        results[column.key] = {key: summary(threads, samples[key][threads]) for key, (threads,) in chosen.items()}
         say(main_table(column, results[column.key]))
     return results
 
 
-def better_of(tried):
-    return max(tried, key=lambda threads: median(sample["rate"] for sample in tried[threads]))
-
-
-def summary(tried):
-    threads = better_of(tried)
-    samples = tried[threads]
-    return {"threads": threads, "rounds": len(samples), **{name: median(s[name] for s in samples) for name in samples[0]}}
+def summary(threads, samples):
+    rates = [sample["rate"] for sample in samples]
+    spread = (max(rates) - min(rates)) / median(rates)
+    medians = {name: median(sample[name] for sample in samples) for name in samples[0]}
+    return {"threads": threads, "rounds": len(samples), "spread": spread, **medians}
 
 
 def main_table(column, measured):
-    table = Table(column.title, "threads", "ops/s", "ratio", "p50 µs", "p99 µs", "CPU µs/op", "of front", "of Redis", "RSS MB")
+    table = Table(column.title, "threads", "ops/s", "ratio", "spread", "p50 µs", "p99 µs", "CPU µs/op", "of front", "of Redis", "RSS MB")
     base = measured.get("redis-tls")
     for peer in PEERS:
         row = measured.get(peer.key)
@@ -55,6 +51,7 @@ def main_table(column, measured):
                 str(row["threads"] or "–"),
                 count(row["rate"]),
                 times(row["rate"], base and base["rate"]),
+                f"{row['spread'] * 100:.0f} %",
                 micros(row["p50"]),
                 micros(row["p99"]),
                 f"{row['front_cpu'] + row['redis_cpu']:.2f}",
@@ -67,8 +64,8 @@ def main_table(column, measured):
 
 def check_part(fronts, loads, main, say):
     """The columns that redis-benchmark can drive (and memtier_benchmark, where it is on PATH)."""
-    # 16 KB over TLS costs redis-benchmark itself 40 ms each; a mix it can't do.
-    columns = [column for column in COLUMNS if column.key not in ("20-16k", "mix")]
+    # 16 KB over TLS costs redis-benchmark itself 40 ms each.
+    columns = [column for column in COLUMNS if column.key != "20-16k"]
     drivers = [("redis-benchmark --tls: SET, then GET, its handshakes included", lambda front, column, rate: loads.redis_benchmark(front, column, rate))]
     memtier = shutil.which("memtier_benchmark")
     if memtier:

@@ -184,7 +184,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         let sentinel = listening.settings.kind == ListenerKind::Sentinel;
         session.map_addresses(Arc::clone(addresses), sentinel);
     }
-    if upstream.is_shared.load(Ordering::Relaxed) {
+    // A Sentinel has few clients, and they come to listen. It has no ECHO either.
+    let sentinel = listening.settings.kind == ListenerKind::Sentinel;
+    if upstream.is_shared.load(Ordering::Relaxed) && !sentinel {
         session.share();
     }
     let client = Client {

@@ -59,8 +59,9 @@ pub(super) struct Relay<'a> {
     /// The number of its upstream.
     upstream: usize,
     way: Way,
-    /// Replies that are owed to what waits to go over a shared connection.
-    unsent: u32,
+    /// Replies that are owed to what waits to go over a shared connection, and how many of them may
+    /// tell that a command is queued.
+    unsent: (u32, u32),
     up: Pipe,
     down: Pipe,
     host: SessionHost<'a>,
@@ -74,8 +75,11 @@ pub(super) struct Relay<'a> {
     upstream_closed: bool,
     /// The upstream takes no more bytes.
     upstream_deaf: bool,
-    /// The client isn't read just now: the upstream takes nothing, or owes a reply first.
+    /// The client wasn't read to the end of what is here: the upstream takes nothing, or owes a reply
+    /// first, or it was enough for once.
     unread: bool,
+    /// The upstream wasn't either: the client takes nothing, or it was enough for once.
+    unheard: bool,
     /// What was written to the client is still on its way through TLS.
     unflushed: bool,
     deadlines: Deadlines,
@@ -89,6 +93,10 @@ const MARK: usize = 256 * 1024;
 
 /// Read at once: what a lent buffer has.
 const READ: usize = spare::SIZE;
+
+/// Read of one side before the other is served: four reads. More would be a longer wait for the other
+/// sessions of the worker, and the next round comes at once.
+const BATCH: usize = 64 * 1024;
 
 // === impl Relay ===
 
@@ -108,7 +116,7 @@ impl<'a> Relay<'a> {
             trunks: Rc::clone(trunks),
             upstream: settings.upstream,
             way: Way::None,
-            unsent: 0,
+            unsent: (0, 0),
             up: Pipe::default(),
             down: Pipe::default(),
             host,
@@ -118,6 +126,7 @@ impl<'a> Relay<'a> {
             upstream_closed: false,
             upstream_deaf: false,
             unread: false,
+            unheard: false,
             unflushed: false,
             deadlines: Deadlines::new(settings, service.write_timeout),
             waker: Waker::noop().clone(),
@@ -205,7 +214,7 @@ impl<'a> Relay<'a> {
                 Ok(()) => {}
                 Err(Desync::Credential) => {
                     self.host.credential_refused();
-                    self.distrust_upstream();
+                    self.doubt_upstream();
                     self.give_up(End::Upstream);
                     continue;
                 }
@@ -219,11 +228,14 @@ impl<'a> Relay<'a> {
                 Err(end) => return Poll::Ready(end),
             }
             self.deadlines.active |= moved;
-            moved |= self.change_way();
+            let changed = self.change_way();
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
-            if !moved && up_to_date {
+            // Where both sockets were read to their ends, and nothing waits for what has come, another
+            // round would find nothing.
+            let open = self.unread || self.unheard || !self.up.unscanned().is_empty();
+            if !changed && up_to_date && !(moved && open) {
                 break;
             }
         }
@@ -270,21 +282,32 @@ impl<'a> Relay<'a> {
         if !wanted {
             return Ok(false);
         }
-        match read(self.downstream, self.up.input(), cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(Ok(0)) => {
-                self.client_closed = true;
-                Ok(true)
-            }
-            Poll::Ready(Ok(_)) => {
-                if self.session.has_ended() {
-                    self.up.discard_input();
+        // All that is here, so that a pipeline is one batch, and a transaction is seen whole.
+        let most = if taken { BATCH } else { READ };
+        let mut moved = false;
+        loop {
+            match read(self.downstream, self.up.input(), cx) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(Ok(0)) => {
+                    self.client_closed = true;
+                    return Ok(true);
                 }
-                Ok(true)
+                Poll::Ready(Ok(_)) => {
+                    moved = true;
+                    if self.session.has_ended() {
+                        self.up.discard_input();
+                        break;
+                    }
+                    if self.up.unscanned().len() >= most {
+                        break;
+                    }
+                }
+                // A reset, or TLS cut without close_notify: what came in part is never run.
+                Poll::Ready(Err(_)) => return Err(End::Client),
             }
-            // A reset, or TLS cut without close_notify: what came in part is never run.
-            Poll::Ready(Err(_)) => Err(End::Client),
         }
+        self.unread = true;
+        Ok(moved)
     }
 
     /// Returns whether anything went.
@@ -314,23 +337,31 @@ impl<'a> Relay<'a> {
 
     /// Returns whether anything came.
     fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.down.waiting() >= MARK {
+        self.unheard = self.down.waiting() >= MARK;
+        if self.unheard {
             return Ok(false);
         }
         let Way::Own(Own { stream, .. }) = &mut self.way else {
             return self.take_replies();
         };
-        if self.upstream_closed {
-            return Ok(false);
-        }
-        match read(stream, self.down.input(), cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(Ok(len)) if len > 0 => Ok(true),
-            Poll::Ready(_) => {
-                self.upstream_closed = true;
-                Ok(true)
+        let mut moved = false;
+        while !self.upstream_closed {
+            match read(stream, self.down.input(), cx) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(Ok(len)) if len > 0 => {
+                    moved = true;
+                    if self.down.unscanned().len() >= BATCH {
+                        self.unheard = true;
+                        return Ok(true);
+                    }
+                }
+                Poll::Ready(_) => {
+                    self.upstream_closed = true;
+                    moved = true;
+                }
             }
         }
+        Ok(moved)
     }
 
     /// Returns whether the client took anything.

@@ -37,9 +37,10 @@ pub enum Scan {
     Incomplete,
 }
 
-/// A span list longer than this is given back after its request: 4,096 arguments, 32 KB. Larger
-/// requests are rare enough to pay for an allocation.
-const KEPT_SPANS: usize = 4096;
+/// A span list longer than this is given back after its request: 256 arguments, 2 KB, which is what
+/// each of many sessions that wait may hold. A larger request pays for two allocations, which is
+/// little beside its reading.
+const KEPT_SPANS: usize = 256;
 
 // === impl RequestScanner ===
 

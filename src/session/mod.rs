@@ -66,7 +66,7 @@ pub use routing::{Berth, Need};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
 pub use throttle::Throttle;
-pub use trunk::{Rider, Trunk};
+pub use trunk::{Load, Rider, Trunk};
 
 #[cfg(test)]
 mod tests;

@@ -20,10 +20,6 @@ pub struct Pipe {
     staged: BytesMut,
 }
 
-/// Buffers larger than this are given back once they are empty. A busy session works in 16 KB
-/// pieces (one TLS record) and reaches it only with large values or long pipelines.
-const KEPT: usize = 128 * 1024;
-
 // === impl Pipe ===
 
 impl Pipe {
@@ -32,7 +28,8 @@ impl Pipe {
         &mut self.input
     }
 
-    /// All that takes memory, for who lends it. An empty one may be exchanged.
+    /// All that takes memory, for who lends it: an empty one may be taken away or exchanged. They
+    /// grow with what passes and don't shrink by themselves.
     pub fn buffers(&mut self) -> [&mut BytesMut; 2] {
         [&mut self.input, &mut self.staged]
     }
@@ -118,11 +115,6 @@ impl Pipe {
             self.cleared -= len;
             self.scanned -= len;
             self.drop_taken();
-        }
-        for buffer in [&mut self.input, &mut self.staged] {
-            if buffer.is_empty() && buffer.capacity() > KEPT {
-                *buffer = BytesMut::new();
-            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::hello::renumbered;
 use super::known::{Known, Mode, Protocol};
 use super::mapping::Held;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::pubsub::{Announced, Audience, announced};
 use super::silence::Silence;
 use super::slots::{Slot, Transaction};
@@ -27,6 +28,9 @@ pub enum Desync {
     /// The reply to a request of our own is not where it must be.
     #[error("a reply out of its place on a connection that clients share")]
     Canary,
+    /// A transaction is open on a connection that clients share, and no client's.
+    #[error("a command was queued that is in no transaction")]
+    Queued,
     /// A transaction that must not be parted is on its way in part. It never is.
     #[error("a part of a transaction on a connection that clients share")]
     Parted,
@@ -120,6 +124,9 @@ impl Session {
             }
             self.piece = None;
             self.finish(piece, down);
+        }
+        if self.known.in_multi && self.routing.rides() && !self.slots.transaction_pending() {
+            return Err(Desync::Queued);
         }
         if self.phase == Phase::Resetting && self.slots.is_empty() && self.piece.is_none() {
             self.phase = Phase::Detached;
@@ -254,7 +261,14 @@ impl Session {
                 transacted(&mut self.known, Transaction::Discard, line);
                 shown = false;
             }
-            Slot::Select(target) => self.known.place.selected(target, line),
+            Slot::Select(target) => {
+                self.known.place.selected(target, line);
+                if let Some(before) = self.routing.arrived()
+                    && line.starts_with(b"-")
+                {
+                    self.known.place = Place::at(before);
+                }
+            }
             Slot::Watch(on) if line == b"+OK" => self.known.is_watching = on,
             Slot::Script(_) if line.starts_with(b"-NOSCRIPT") => self.loaded.forget(),
             Slot::Hello(Some(protocol)) if !line.starts_with(b"-") => {

@@ -14,10 +14,11 @@ use super::known::{Known, Mode, Standing};
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
+use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
 use super::routing::{Admission, Asked, MOST_SHARED};
 use super::rules::Rules;
-use super::scripts::Way;
+use super::scripts::{SELECT_ENDS_WITH_ITS_SCRIPT, Way};
 use super::slots::Slot;
 use super::state::{Flow, OUTDATED, Phase, Session};
 
@@ -34,8 +35,9 @@ const MAX_HELD: usize = 16 * 1024 * 1024;
 /// that are nobody.
 const MAX_HELD_UNAUTHENTICATED: usize = 64 * 1024;
 
-/// A scratch larger than this is given back. Only lists of users are.
-const KEPT_SCRATCH: usize = 16 * 1024;
+/// A scratch larger than this is given back: there are many sessions that wait. Only lists of users
+/// are larger.
+const KEPT_SCRATCH: usize = 1024;
 
 /// A command that fails in every version and does nothing: inside MULTI it stands for a refused
 /// one, so that Redis itself spoils the transaction.
@@ -93,7 +95,9 @@ impl Session {
         let held_up = self.slots.takeover_pending()
             || self.holding && self.waits_for_replies()
             || self.routing.holds_up(&self.slots);
-        phase && !held_up && self.slots.held() + down.waiting() < most
+        // A transaction whose beginning was taken is taken to its end.
+        let has_room = self.slots.held() + down.waiting() < most || self.routing.is_in_convoy();
+        phase && !held_up && has_room
     }
 
     /// Whether what the request at the front was held back for may still be on its way.
@@ -198,6 +202,7 @@ impl Session {
             let asked = Asked {
                 command: permit.command(),
                 kind: *kind,
+                scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
                 args,
                 len: whole.then_some(len),
                 rest,
@@ -293,6 +298,7 @@ impl Session {
                 let asked = Asked {
                     command: permit.command(),
                     kind: *kind,
+                    scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
                     args,
                     len: Some(len),
                     // People type MULTI and wait for its reply.
@@ -369,6 +375,9 @@ impl Session {
             Kind::Watch(on) if self.routing.shares() => self.slots.push(Slot::Watch(on)),
             Kind::Transaction(transaction) => self.slots.push(Slot::Transaction(transaction)),
             Kind::Select(target) => {
+                if self.routing.is_moving() {
+                    self.known.place = Place::at(target.number().unwrap_or_default());
+                }
                 self.known.place.ask(target);
                 self.slots.push(Slot::Select(target));
             }

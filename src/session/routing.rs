@@ -4,7 +4,7 @@
 //! waits until all is answered that is owed on the old one, so a client's replies are in order
 //! whatever becomes of either.
 
-use crate::command::{CommandId, Resolved, Sharing};
+use crate::command::{CommandId, Gate, Resolved, Sharing};
 use crate::resp::{Args, Limits, RequestScanner, Scan};
 
 use super::kind::Kind;
@@ -21,6 +21,9 @@ pub struct Berth {
     pub resp3: bool,
     /// The database that is selected.
     pub database: u32,
+    /// Whether scripts are run on it: one may take its time, and Redis tells the others so (BUSY) only
+    /// where they don't wait behind it.
+    pub scripts: bool,
 }
 
 /// What a session must be given before it takes another request.
@@ -66,6 +69,8 @@ pub(super) struct Asked<'a> {
     pub(super) command: CommandId,
     pub(super) kind: Kind,
     pub(super) args: Args<'a>,
+    /// Whether nothing of a script stays behind its end: since 2.8.12.
+    pub(super) scripts_end: bool,
     /// Its bytes, where they are here whole.
     pub(super) len: Option<usize>,
     /// What came behind it.
@@ -78,13 +83,21 @@ pub(super) struct Routing {
     /// Whether there are connections that others use too.
     shares: bool,
     route: Route,
+    /// Of the connections that are shared, those for scripts.
+    scripts: bool,
     need: Option<Need>,
     /// The request at the front waits for all that is owed.
     awaits: bool,
     /// The requests that belong to a transaction which is here whole, and are not taken yet.
     convoy: u32,
+    /// Requests between a MULTI and its EXEC that were sent since [`Routing::take_queued`].
+    queued: u32,
     /// A database that no connection could be brought to: the upstream tells the client why.
     refused: Option<u32>,
+    /// One that there is a connection to share in: the SELECT at the front goes there.
+    found: Option<u32>,
+    /// Where the client is if the SELECT that is on its way fails.
+    came_from: Option<u32>,
     /// The request at the front needs a connection of its own, and there is none.
     denied: bool,
     errand: Errand,
@@ -123,6 +136,15 @@ impl Routing {
         self.shares = true;
     }
 
+    /// What a connection must be like that takes the next request.
+    #[inline]
+    pub(super) fn berth(&self, known: &Known) -> Berth {
+        Berth {
+            scripts: self.scripts,
+            ..known.berth()
+        }
+    }
+
     /// Whether the next request goes to one of them.
     #[inline]
     pub(super) fn rides(&self) -> bool {
@@ -155,6 +177,11 @@ impl Routing {
     #[inline]
     pub(super) fn took(&mut self) {
         self.convoy = self.convoy.saturating_sub(1);
+    }
+
+    /// How many of the replies that are owed may tell that a command is queued.
+    pub(super) fn take_queued(&mut self) -> u32 {
+        std::mem::take(&mut self.queued)
     }
 
     /// How many requests went to connections that others use too, and to its own.
@@ -206,15 +233,28 @@ impl Routing {
         login: &Login,
         rules: &Rules,
     ) -> bool {
-        let sharing = rules.table().command(asked.command).sharing;
-        let sharing = sharing.of_request(&asked.args);
+        let command = rules.table().command(asked.command);
+        let sharing = command.sharing.of_request(&asked.args);
+        let is_script = matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code);
         if self.route == Route::Own {
+            let sharing = match sharing {
+                Sharing::Shared if is_script && !asked.scripts_end => Sharing::Stays,
+                sharing => sharing,
+            };
             return self.admit_own(asked.kind, sharing);
         }
         let berth = known.berth();
         let need = match asked.kind {
+            // An argument too many is an error wherever it is asked.
+            Kind::Select(_) if asked.args.len() != 2 => Need::Own(berth),
             Kind::Select(target) => match target.number() {
                 Some(database) if database == berth.database => return true,
+                Some(database) if self.found.take() == Some(database) => {
+                    // A server that is busy refuses it: where the next request goes is known then.
+                    self.awaits = true;
+                    self.came_from = Some(berth.database);
+                    return true;
+                }
                 Some(database) if self.refused != Some(database) => {
                     Need::Database(Berth { database, ..berth })
                 }
@@ -222,13 +262,21 @@ impl Routing {
             },
             Kind::Transaction(Transaction::Multi) => match self.find_end(asked, login, rules) {
                 Some(requests) => {
-                    self.convoy = requests;
-                    return true;
+                    let goes = self.turn_to(false, slots);
+                    if goes {
+                        self.convoy = requests;
+                        self.queued += requests - 2;
+                    }
+                    return goes;
                 }
                 None => Need::Own(berth),
             },
             _ => match sharing {
-                Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => return true,
+                // Once, a script that selected a database left its caller there.
+                Sharing::Shared if is_script && !asked.scripts_end => Need::Own(berth),
+                Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => {
+                    return self.turn_to(is_script, slots);
+                }
                 Sharing::AtOnce => Need::Errand(berth),
                 _ => Need::Own(berth),
             },
@@ -239,6 +287,18 @@ impl Routing {
             self.awaits = true;
         }
         false
+    }
+
+    /// Goes on with those connections of the shared ones that are for scripts, or with the others.
+    /// Returns whether it can, or waits.
+    #[inline]
+    fn turn_to(&mut self, scripts: bool, slots: &Slots) -> bool {
+        if self.scripts != scripts && !slots.is_empty() {
+            self.awaits = true;
+            return false;
+        }
+        self.scripts = scripts;
+        true
     }
 
     /// The same where the session has a connection of its own; notes what that holds from then on.
@@ -320,16 +380,33 @@ impl Routing {
             errand,
             rode: self.rode,
             alone: self.alone,
+            queued: self.queued,
             name: self.name.take(),
             ahead: self.ahead.take(),
             ..Self::default()
         };
     }
 
-    /// There is a connection to share in the database that was asked for; or no other is.
-    pub(super) fn heard(&mut self, refused: Option<u32>) {
+    /// There is a connection to share in the database that was asked for.
+    pub(super) fn found(&mut self, database: u32) {
         self.need = None;
-        self.refused = refused;
+        self.found = Some(database);
+    }
+
+    /// There is none in this one.
+    pub(super) fn refused(&mut self, database: u32) {
+        self.need = None;
+        self.refused = Some(database);
+    }
+
+    /// Whether the SELECT that was just admitted goes to a connection in its database.
+    pub(super) fn is_moving(&self) -> bool {
+        self.came_from.is_some()
+    }
+
+    /// That SELECT is answered. Returns where the client was before.
+    pub(super) fn arrived(&mut self) -> Option<u32> {
+        self.came_from.take()
     }
 
     /// None of its own is to be had just now.
@@ -362,6 +439,7 @@ impl Known {
         Berth {
             resp3: self.protocol == Protocol::Resp3,
             database: self.place.single().unwrap_or_default(),
+            scripts: false,
         }
     }
 }

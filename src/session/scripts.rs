@@ -43,7 +43,7 @@ const MOST_ON_THEIR_WAY: usize = 256 * 1024;
 const SCRIPTS_ARE_TAMED: Version = Version::new(5, 0, 0);
 
 /// Up to here a script that selects a database leaves its caller there.
-const SELECT_ENDS_WITH_ITS_SCRIPT: Version = Version::new(2, 8, 12);
+pub(super) const SELECT_ENDS_WITH_ITS_SCRIPT: Version = Version::new(2, 8, 12);
 
 /// Judges a command that runs or loads code, after the policy has allowed it.
 #[cold]

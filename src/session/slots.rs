@@ -78,9 +78,11 @@ pub(super) struct Slots {
     sent: u32,
 }
 
-/// Slots and reply bytes that are kept when empty: what a pipeline of a thousand refusals needs.
-const KEPT_SLOTS: usize = 1024;
-const KEPT_BYTES: usize = 64 * 1024;
+/// Slots and reply bytes that are kept when empty, 1 KB each: there are many sessions that wait.
+/// Replies of the upstream share a slot, so only a pipeline of more than a hundred transactions or
+/// refusals grows them anew, at the cost of a few allocations for all of it.
+const KEPT_SLOTS: usize = 128;
+const KEPT_BYTES: usize = 1024;
 
 /// A client can make a slot with every few bytes that it sends.
 const _: () = assert!(size_of::<Slot>() == 8);
@@ -211,15 +213,14 @@ impl Slots {
             let len = len as usize;
             ours(&self.replies[..len]);
             self.replies.advance(len);
-        }
-        self.count(slot, false);
-        if self.queue.is_empty() {
-            if self.queue.capacity() > KEPT_SLOTS {
-                self.queue = VecDeque::new();
-            }
-            if self.replies.capacity() > KEPT_BYTES {
+            // What was taken off counts as capacity only once it is reclaimed.
+            if self.replies.is_empty() && self.replies.try_reclaim(KEPT_BYTES + 1) {
                 self.replies = BytesMut::new();
             }
+        }
+        self.count(slot, false);
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_SLOTS {
+            self.queue = VecDeque::new();
         }
     }
 

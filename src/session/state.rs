@@ -208,7 +208,7 @@ impl Session {
     /// What a connection must be like to go on with.
     #[inline]
     pub fn berth(&self) -> Berth {
-        self.known.berth()
+        self.routing.berth(&self.known)
     }
 
     /// What must be there before more requests are taken.
@@ -217,10 +217,11 @@ impl Session {
         self.routing.need()
     }
 
-    /// How many replies are owed to what was forwarded since this was asked last.
+    /// How many replies are owed to what was forwarded since this was asked last, and how many of them
+    /// may tell that a command is queued.
     #[inline]
-    pub fn take_sent(&mut self) -> u32 {
-        self.slots.take_sent()
+    pub fn take_sent(&mut self) -> (u32, u32) {
+        (self.slots.take_sent(), self.routing.take_queued())
     }
 
     /// Whether a part only of a transaction has been forwarded that must not be parted. It never is:
@@ -254,13 +255,12 @@ impl Session {
 
     /// There is a connection to share in this database.
     pub fn moved(&mut self, database: u32) {
-        self.known.place = Place::at(database);
-        self.routing.heard(None);
+        self.routing.found(database);
     }
 
     /// There is none, as no connection gets into it: the upstream will say why.
     pub fn stay(&mut self, database: u32) {
-        self.routing.heard(Some(database));
+        self.routing.refused(database);
     }
 
     /// There is no connection of its own to be had: the request that asks for one is refused.

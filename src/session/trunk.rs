@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
-use crate::resp::{ReplyKind, ReplyScanner, encode_bulk, encode_request};
+use crate::resp::{ReplyKind, ReplyScanner, encode_request};
 
 use super::replies::Desync;
 
@@ -34,8 +34,21 @@ pub struct Trunk {
     replies: ReplyScanner,
     canary: Canary,
     max_unread: usize,
+    /// Scripts run here, which may answer anything, and no transactions.
+    scripts: bool,
     /// Who must take some of its replies before more are read.
     hindered_by: Option<Rider>,
+}
+
+/// What is sent for a rider in one go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load<'a> {
+    /// Whole requests, in two pieces.
+    pub requests: [&'a [u8]; 2],
+    /// The replies that are owed to them.
+    pub replies: u32,
+    /// How many of these may be `+QUEUED`: those between a MULTI and its EXEC.
+    pub queued: u32,
 }
 
 /// Where a rider's replies wait for it.
@@ -58,6 +71,8 @@ struct Seat {
 struct Owed {
     to: Debtor,
     count: u32,
+    /// How many of them may be `+QUEUED`.
+    queued: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,8 +111,8 @@ const KEPT: usize = 128 * 1024;
 
 impl Trunk {
     /// A trunk without riders. `seed`: what nobody can guess. `max_unread`: bytes that a rider may
-    /// leave unread before the others' replies wait for it.
-    pub fn new(seed: [u8; 16], max_unread: usize) -> Self {
+    /// leave unread before the others' replies wait for it. `scripts`: it is for them alone.
+    pub fn new(seed: [u8; 16], max_unread: usize, scripts: bool) -> Self {
         Self {
             seats: Vec::new(),
             free: Vec::new(),
@@ -113,6 +128,7 @@ impl Trunk {
                 batches: 0,
             },
             max_unread,
+            scripts,
             hindered_by: None,
         }
     }
@@ -142,22 +158,29 @@ impl Trunk {
         self.free.push(rider.index);
     }
 
-    /// Whole requests, which so many replies are owed to.
-    pub fn send(&mut self, rider: Rider, requests: &[u8], replies: u32) {
+    /// Sends a rider's requests with the next batch.
+    pub fn send(&mut self, rider: Rider, load: Load<'_>) {
         let Some(seat) = self.seat(rider) else {
             return;
         };
-        seat.owed += replies;
-        self.out.extend_from_slice(requests);
-        if replies > 0 {
-            self.owe(Debtor::Rider(rider), replies);
+        seat.owed += load.replies;
+        for piece in load.requests {
+            self.out.extend_from_slice(piece);
         }
+        self.owe(Owed {
+            to: Debtor::Rider(rider),
+            count: load.replies,
+            queued: load.queued,
+        });
     }
 
-    fn owe(&mut self, to: Debtor, replies: u32) {
+    fn owe(&mut self, owed: Owed) {
         match self.owed.back_mut() {
-            Some(last) if last.to == to && to != Debtor::Canary => last.count += replies,
-            _ => self.owed.push_back(Owed { to, count: replies }),
+            Some(last) if last.to == owed.to && owed.to != Debtor::Canary => {
+                last.count += owed.count;
+                last.queued += owed.queued;
+            }
+            _ => self.owed.push_back(owed),
         }
     }
 
@@ -178,7 +201,11 @@ impl Trunk {
         let nonce = self.canary.nonce(self.canary.sent);
         self.canary.sent += 1;
         encode_request([&b"ECHO"[..], &nonce].into_iter(), &mut self.out);
-        self.owe(Debtor::Canary, 1);
+        self.owe(Owed {
+            to: Debtor::Canary,
+            count: 1,
+            queued: 0,
+        });
     }
 
     /// What is still to be written of the batch.
@@ -240,6 +267,21 @@ impl Trunk {
                         match step.done {
                             None => break Ok(()),
                             Some(ReplyKind::Push) => break Err(Desync::Push),
+                            // A transaction that the server has not ended (5.0, where a script has
+                            // become busy before its EXEC) would swallow what comes behind it.
+                            Some(ReplyKind::Answer)
+                                if !self.scripts && self.input[end..seen] == *QUEUED =>
+                            {
+                                if front.queued == 0 {
+                                    break Err(Desync::Queued);
+                                }
+                                front.queued -= 1;
+                                done += 1;
+                                end = seen;
+                                if done == front.count {
+                                    break Ok(());
+                                }
+                            }
                             Some(ReplyKind::Answer) => {
                                 done += 1;
                                 end = seen;
@@ -392,11 +434,17 @@ impl Canary {
         nonce
     }
 
+    /// What the canary of this number is answered by.
+    fn reply(&self, number: u64) -> [u8; 55] {
+        let mut reply = *b"$48\r\n................................................\r\n";
+        reply[5..53].copy_from_slice(&self.nonce(number));
+        reply
+    }
+
     /// Looks at the next reply, which must be its own. Returns its length; `None`: more of it must be
     /// here.
     fn hear(&mut self, bytes: &[u8]) -> Result<Option<usize>, Desync> {
-        let mut expected = BytesMut::new();
-        encode_bulk(&self.nonce(self.seen), &mut expected);
+        let expected = self.reply(self.seen);
         if bytes.starts_with(&expected) {
             self.seen += 1;
             return Ok(Some(expected.len()));
@@ -427,6 +475,9 @@ impl Canary {
     }
 }
 
+/// The reply to a command in a transaction.
+const QUEUED: &[u8] = b"+QUEUED\r\n";
+
 /// The longest error that may answer a canary.
 const MAX_ERROR: usize = 512;
 
@@ -437,7 +488,15 @@ mod tests {
     const MOST: usize = 1024;
 
     fn trunk() -> Trunk {
-        Trunk::new([7; 16], MOST)
+        Trunk::new([7; 16], MOST, false)
+    }
+
+    fn load(requests: &[u8], replies: u32) -> Load<'_> {
+        Load {
+            requests: [requests, b""],
+            replies,
+            queued: 0,
+        }
     }
 
     fn write_all(trunk: &mut Trunk) -> Vec<u8> {
@@ -467,9 +526,9 @@ mod tests {
         for cut in 0..all.len() {
             let mut trunk = trunk();
             let (a, b) = (trunk.board(), trunk.board());
-            trunk.send(a, b"a1a2", 2);
-            trunk.send(b, b"b1", 1);
-            trunk.send(a, b"a3", 1);
+            trunk.send(a, load(b"a1a2", 2));
+            trunk.send(b, load(b"b1", 1));
+            trunk.send(a, load(b"a3", 1));
             assert_eq!(write_all(&mut trunk), b"a1a2b1a3");
             deliver(&mut trunk, &all[..cut]).unwrap();
             deliver(&mut trunk, &all[cut..]).unwrap();
@@ -487,12 +546,12 @@ mod tests {
     fn a_dead_riders_late_reply_reaches_nobody() {
         let mut trunk = trunk();
         let dead = trunk.board();
-        trunk.send(dead, b"x", 2);
+        trunk.send(dead, load(b"x", 2));
         deliver(&mut trunk, b"+first\r\n+sec").unwrap();
         trunk.leave(dead);
         let heir = trunk.board();
         assert_eq!(heir.index(), dead.index(), "the same seat");
-        trunk.send(heir, b"y", 1);
+        trunk.send(heir, load(b"y", 1));
         deliver(&mut trunk, b"ond\r\n+mine\r\n").unwrap();
         assert_eq!(take(&mut trunk, heir), b"+mine\r\n");
         assert_eq!(take(&mut trunk, dead), b"");
@@ -502,16 +561,41 @@ mod tests {
     fn a_reply_that_nobody_is_owed_is_noticed() {
         let mut trunk = trunk();
         let rider = trunk.board();
-        trunk.send(rider, b"x", 1);
+        trunk.send(rider, load(b"x", 1));
         assert_eq!(deliver(&mut trunk, b"+1\r\n+2\r\n"), Err(Desync::Unowed));
         assert_eq!(take(&mut trunk, rider), b"+1\r\n");
+    }
+
+    #[test]
+    fn a_transaction_that_was_left_open_is_noticed_at_the_first_reply() {
+        let mut trunk = trunk();
+        let (a, b) = (trunk.board(), trunk.board());
+        let requests = [&b"MULTI SET EXEC"[..], b""];
+        trunk.send(
+            a,
+            Load {
+                requests,
+                replies: 3,
+                queued: 1,
+            },
+        );
+        trunk.send(b, load(b"GET", 1));
+        let replies = b"+OK\r\n+QUEUED\r\n-BUSY\r\n+QUEUED\r\n";
+        assert_eq!(deliver(&mut trunk, replies), Err(Desync::Queued));
+        assert_eq!(take(&mut trunk, b), b"");
+        // Where scripts run, it may be what one of them says.
+        let mut trunk = Trunk::new([7; 16], MOST, true);
+        let rider = trunk.board();
+        trunk.send(rider, load(b"EVAL", 1));
+        deliver(&mut trunk, QUEUED).unwrap();
+        assert_eq!(take(&mut trunk, rider), QUEUED);
     }
 
     #[test]
     fn a_push_is_for_nobody_here() {
         let mut trunk = trunk();
         let rider = trunk.board();
-        trunk.send(rider, b"x", 1);
+        trunk.send(rider, load(b"x", 1));
         assert_eq!(deliver(&mut trunk, b">1\r\n+x\r\n"), Err(Desync::Push));
     }
 
@@ -527,7 +611,7 @@ mod tests {
             let mut trunk = trunk();
             let rider = trunk.board();
             trunk.check();
-            trunk.send(rider, b"x", 1);
+            trunk.send(rider, load(b"x", 1));
             let mut replies = canary_of(&write_all(&mut trunk));
             replies.truncate(replies.len() - 1);
             replies.extend_from_slice(b"+mine\r\n");
@@ -543,7 +627,7 @@ mod tests {
         let mut trunk = trunk();
         let rider = trunk.board();
         trunk.check();
-        trunk.send(rider, b"x", 1);
+        trunk.send(rider, load(b"x", 1));
         write_all(&mut trunk);
         assert_eq!(deliver(&mut trunk, b"+mine\r\n"), Err(Desync::Canary));
         assert_eq!(take(&mut trunk, rider), b"");
@@ -582,7 +666,7 @@ mod tests {
         let rider = trunk.board();
         let mut flown = 0;
         for _ in 0..BATCHES * 3 {
-            trunk.send(rider, b"x", 1);
+            trunk.send(rider, load(b"x", 1));
             let batch = write_all(&mut trunk);
             flown += u32::from(batch.len() > 1);
         }
@@ -598,8 +682,8 @@ mod tests {
     fn who_leaves_too_much_unread_hinders() {
         let mut trunk = trunk();
         let (slow, other) = (trunk.board(), trunk.board());
-        trunk.send(slow, b"x", 1);
-        trunk.send(other, b"y", 1);
+        trunk.send(slow, load(b"x", 1));
+        trunk.send(other, load(b"y", 1));
         let value = vec![b'v'; 40 * 1024];
         let mut reply = format!("${}\r\n", value.len()).into_bytes();
         reply.extend_from_slice(&value);

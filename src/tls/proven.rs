@@ -1,8 +1,9 @@
 //! Chains that were verified before. A client that connects again shows the same one, and all of a
 //! service's clients mostly do: what a chain proves need not be worked out each time.
 //!
-//! With P-256 and no intermediates, a chain's verification and reading costs a quarter of all that a
-//! full handshake costs (two times 0.06 ms of 0.5 ms); to find it here costs 1 µs.
+//! With P-256 and no intermediates, the two verifications of a chain and its reading make a fifth of
+//! what a full handshake costs: 0.49 ms of processor time with them, 0.39 ms without (medians of
+//! three turns each, in one run). To find a chain here takes 1 µs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

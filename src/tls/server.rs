@@ -129,8 +129,7 @@ impl ServerTls {
     /// after full handshakes as well, because rustls does not say which issuer's key it found, and two
     /// authorities may share a name. May be asked again during the life of a connection.
     ///
-    /// A chain that these roots have verified before is looked at only for its dates: that costs
-    /// 1 µs, and one that is new 0.06 ms (P-256, no intermediates).
+    /// A chain that these roots have verified before is looked at only for its dates.
     pub fn verified(
         &self,
         connection: &ServerConnection,

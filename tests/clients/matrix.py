@@ -8,11 +8,15 @@ started the program to restart the Redis and to answer with a line.
 """
 
 import faulthandler
+import os
 import sys
 import traceback
 
 PORT, CERTS, UPSTREAM = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 REST = sys.argv[4:]
+
+# Whether clients share their connections to the Redis.
+SHARED = "MATRIX_SHARED" in os.environ
 
 # A check that hangs ends the program and shows where; the time is what a busy machine may need for all.
 faulthandler.dump_traceback_later(150, exit=True)

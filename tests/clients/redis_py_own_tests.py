@@ -1,6 +1,6 @@
 """Runs redis-py's own tests twice, at once: directly and through the proxy; what passes directly must pass through.
 
-redis_py_own_tests.py PORT CERTIFICATES FOLDER DIRECT commands|pubsub|all: FOLDER has the tests, DIRECT is the address of
+redis_py_own_tests.py PORT CERTIFICATES FOLDER DIRECT commands|pubsub|all dedicated|shared: FOLDER has the tests, DIRECT is the address of
 another Redis of the same version. What may fail stands in redis_py_own_tests.txt, with the reason.
 """
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-PORT, CERTS, FOLDER, DIRECT, EXTENT = sys.argv[1:]
+PORT, CERTS, FOLDER, DIRECT, EXTENT, CONNECTIONS = sys.argv[1:]
 HERE = pathlib.Path(__file__).resolve().parent
 
 # The rest tests the library without a server, wants clusters, modules or numpy, connects without TLS, or logs in as others.
@@ -43,7 +43,11 @@ def exceptions():
     for line in (HERE / "redis_py_own_tests.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             how, test, _reason = (part.strip() for part in line.split("|"))
-            {"fails": failing, "not run": left_out}[how].add(test)
+            if how == "fails shared":
+                if CONNECTIONS == "shared":
+                    failing.add(test)
+            else:
+                {"fails": failing, "not run": left_out}[how].add(test)
     return failing, left_out
 
 

@@ -4,6 +4,10 @@
 //! connects over mutual TLS as the library does by default. A check that fails is tried once more on a
 //! plain connection to the Redis itself: fails it there in the same words, then the Redis lacks it, or
 //! the library with that Redis. The README's table is what was seen.
+//!
+//! All of it is done with `connections = "dedicated"`, and before one Redis with `"shared"` too (before
+//! each by `make soak`). There the log tells how much of what a library sends rides on connections that
+//! others use too.
 
 mod fred;
 mod in_process;
@@ -34,8 +38,16 @@ auth = "certificate"
 
 /// Where a client of the matrix works.
 pub struct Place {
+    pub connections: Connections,
     pub server: Mutex<RedisServer>,
     pub proxy: Proxy,
+}
+
+/// Whose upstream connections the clients are on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Connections {
+    Dedicated,
+    Shared,
 }
 
 /// What was seen of one client in front of one Redis.
@@ -49,6 +61,8 @@ pub struct Seen {
     pub lacks: Vec<(String, String)>,
     /// The checks that this library has nothing for.
     pub none: Vec<String>,
+    /// Requests that went over connections which others use too, and over one of its own.
+    pub rode: (u64, u64),
 }
 
 /// A row of the table.
@@ -61,16 +75,22 @@ pub struct Row {
 // === impl Place ===
 
 impl Place {
-    fn start(version: Version) -> Self {
+    fn start(version: Version, connections: Connections) -> Self {
         let server = RedisServer::start(version, &[]);
+        let (lines, log) = match connections {
+            Connections::Dedicated => ("", ""),
+            Connections::Shared => ("connections = \"shared\"", "[log]\nlevel = \"debug\""),
+        };
         let proxy = Proxy::builder()
-            .upstream(&server)
+            .upstream_with(&server, lines)
+            .section(log)
             .users(USERS)
             .identities(IDENTITIES)
             // The Redis is restarted under it.
             .allow_error("upstream")
             .start();
         Self {
+            connections,
             server: Mutex::new(server),
             proxy,
         }
@@ -96,26 +116,38 @@ macro_rules! matrix {
         enum Index { $($name),+ }
 
         $(mod $name {
-            use super::{Index, seen};
+            use super::{Connections, Index, seen, shared_versions};
 
             #[test]
             fn works_with_redis_5_0_6() {
-                seen(Index::$name as usize, 0);
+                seen(Index::$name as usize, 0, Connections::Dedicated);
             }
 
             #[test]
             fn works_with_redis_6_2_14() {
-                seen(Index::$name as usize, 1);
+                seen(Index::$name as usize, 1, Connections::Dedicated);
             }
 
             #[test]
             fn works_with_redis_7_0_15() {
-                seen(Index::$name as usize, 2);
+                seen(Index::$name as usize, 2, Connections::Dedicated);
             }
 
             #[test]
             fn works_with_redis_8_2_3() {
-                seen(Index::$name as usize, 3);
+                seen(Index::$name as usize, 3, Connections::Dedicated);
+            }
+
+            /// What passes and what is lacking is the same as on connections of its own.
+            #[test]
+            fn shares_connections() {
+                for version in shared_versions() {
+                    let shared = seen(Index::$name as usize, version, Connections::Shared);
+                    let dedicated = seen(Index::$name as usize, version, Connections::Dedicated);
+                    assert_eq!(shared.passed, dedicated.passed);
+                    assert_eq!(shared.lacks, dedicated.lacks);
+                    assert_eq!(shared.none, dedicated.none);
+                }
             }
         })+
     };
@@ -148,19 +180,42 @@ matrix! {
     redis_benchmark_resp3: "RESP3 (`-3`), pipeline of 16", |place| tools::redis_benchmark(place, 3);
 }
 
+/// Before which Redis the clients share connections: one of them is what a test run has time for.
+fn shared_versions() -> Vec<usize> {
+    if std::env::var_os("RESPGATE_TEST_SOAK").is_some() {
+        (0..ALL.len()).collect()
+    } else {
+        vec![SHARED_VERSION]
+    }
+}
+
+/// 7.0.15, which has all that libraries ask for, and few are behind it.
+const SHARED_VERSION: usize = 2;
+
 /// What was seen of a cell; whoever asks first runs it, and panics where it fails.
-fn seen(row: usize, version: usize) -> &'static Seen {
-    static CELLS: [[OnceLock<Seen>; ALL.len()]; ROWS.len()] =
-        [const { [const { OnceLock::new() }; ALL.len()] }; ROWS.len()];
-    CELLS[row][version].get_or_init(|| (ROWS[row].run)(&Place::start(ALL[version])))
+fn seen(row: usize, version: usize, connections: Connections) -> &'static Seen {
+    static CELLS: [[[OnceLock<Seen>; 2]; ALL.len()]; ROWS.len()] =
+        [const { [const { [const { OnceLock::new() }; 2] }; ALL.len()] }; ROWS.len()];
+    CELLS[row][version][connections as usize].get_or_init(|| {
+        let place = Place::start(ALL[version], connections);
+        let mut seen = (ROWS[row].run)(&place);
+        if connections == Connections::Shared {
+            seen.rode = place.proxy.requests_by_connection();
+        }
+        seen
+    })
 }
 
 #[test]
 fn the_readme_s_table_of_clients_is_what_was_seen() {
     let mut rows = Vec::new();
     for (row, Row { how, .. }) in ROWS.iter().enumerate() {
-        let cells: Vec<&Seen> = (0..ALL.len()).map(|version| seen(row, version)).collect();
-        rows.push((*how, cells));
+        let cells: Vec<&Seen> = (0..ALL.len())
+            .map(|version| seen(row, version, Connections::Dedicated))
+            .collect();
+        let shared = seen(row, SHARED_VERSION, Connections::Shared);
+        eprintln!("{} {how}: {:?}", shared.library, shared.rode);
+        rows.push((*how, cells, shared));
     }
     let table = table::render(&rows);
     let readme = include_str!("../../README.md");

@@ -36,6 +36,7 @@ mod replication;
 mod rewrite;
 mod scripts;
 mod sentinel;
+mod shared;
 mod subscriptions;
 mod support;
 mod tls;

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use crate::proxy::spare;
 use crate::proxy::trunks::{Own, Ride, Unavailable};
 use crate::proxy::upstream::UpstreamError;
-use crate::session::{Berth, Desync, Need};
+use crate::session::{Berth, Desync, Load, Need};
 
-use super::{End, Relay};
+use super::{BATCH, End, Relay};
 
 /// The upstream connection of a session.
 #[derive(Debug, Default)]
@@ -131,7 +131,7 @@ impl Relay<'_> {
         }
         if self.session.wants_upstream() {
             self.session.ride();
-            self.unsent = 0;
+            self.unsent = (0, 0);
             return true;
         }
         let at_rest = self.up.waiting() == 0 && self.down.unscanned().is_empty();
@@ -139,7 +139,7 @@ impl Relay<'_> {
             return false;
         }
         let berth = self.session.leave();
-        self.unsent = 0;
+        self.unsent = (0, 0);
         if let (Way::Own(own), Some(berth), false) =
             (std::mem::take(&mut self.way), berth, self.upstream_closed)
         {
@@ -151,7 +151,7 @@ impl Relay<'_> {
 
     /// Whether what the session has forwarded, or asks for, has no connection to go to.
     pub(super) fn wants_upstream(&self) -> bool {
-        self.session.need().is_some()
+        self.session.need().is_some() && !self.session.has_ended()
             || self.session.wants_upstream()
             || self.session.rides() && self.up.waiting() > 0 && matches!(self.way, Way::None)
     }
@@ -165,7 +165,8 @@ impl Relay<'_> {
         if self.session.is_parted() {
             return Err(End::Desync(Desync::Parted));
         }
-        self.unsent += self.session.take_sent();
+        let (replies, queued) = self.session.take_sent();
+        self.unsent = (self.unsent.0 + replies, self.unsent.1 + queued);
         let berth = self.session.berth();
         let Way::Ride(ride) = &self.way else {
             return Ok(false);
@@ -177,11 +178,15 @@ impl Relay<'_> {
             self.way = Way::None;
             return Ok(false);
         }
-        let (pieces, replies) = (self.up.pieces(), self.unsent);
-        let sent = line.send(ride.rider, pieces, replies);
+        let load = Load {
+            requests: self.up.pieces(),
+            replies: self.unsent.0,
+            queued: self.unsent.1,
+        };
+        let sent = line.send(ride.rider, load);
         if sent {
             self.up.wrote_all();
-            self.unsent = 0;
+            self.unsent = (0, 0);
         }
         Ok(sent)
     }
@@ -192,7 +197,9 @@ impl Relay<'_> {
         let Way::Ride(ride) = &self.way else {
             return Ok(false);
         };
-        if let Some(mut piece) = ride.line.take(ride.rider) {
+        let mut moved = false;
+        while let Some(mut piece) = ride.line.take(ride.rider) {
+            moved = true;
             let input = self.down.input();
             if input.is_empty() {
                 std::mem::swap(input, &mut piece);
@@ -201,6 +208,12 @@ impl Relay<'_> {
             }
             piece.clear();
             spare::take_back(&mut piece);
+            if self.down.unscanned().len() >= BATCH {
+                self.unheard = true;
+                break;
+            }
+        }
+        if moved {
             return Ok(true);
         }
         if ride.line.is_closed() && !self.upstream_closed {
@@ -208,6 +221,8 @@ impl Relay<'_> {
                 self.upstream_closed = true;
             } else {
                 self.way = Way::None;
+                // What the next one has loaded, nobody knows.
+                self.session.changed_trunk();
             }
             return Ok(true);
         }
@@ -215,6 +230,15 @@ impl Relay<'_> {
             return Err(End::Stalled);
         }
         Ok(false)
+    }
+
+    /// The upstream says that it doesn't take us for who we are: or a script did. Where others are, we
+    /// ask ourselves.
+    pub(super) fn doubt_upstream(&mut self) {
+        if let Way::Ride(ride) = &self.way {
+            ride.line.doubt();
+        }
+        self.way = Way::None;
     }
 
     /// Nobody can trust any more what the upstream says on this connection.

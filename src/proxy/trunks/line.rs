@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
-use crate::session::{Desync, Rider, Trunk};
+use crate::session::{Desync, Load, Rider, Trunk};
 use crate::telemetry::Event;
 use crate::tls;
 
@@ -105,7 +105,7 @@ impl Line {
         // Without chance numbers a canary is still one that no client knows of.
         let _ = tls::random(&mut seed);
         let line = Rc::new(Self {
-            trunk: RefCell::new(Trunk::new(seed, service.max_reply_buffer)),
+            trunk: RefCell::new(Trunk::new(seed, service.max_reply_buffer, key.1.scripts)),
             riders: RefCell::default(),
             task: RefCell::new(Waker::noop().clone()),
             is_awake: Cell::new(false),
@@ -167,9 +167,8 @@ impl Line {
         }
     }
 
-    /// Sends whole requests, which come in two pieces at most, and are owed so many replies. Returns
-    /// whether there was room for them; if not, the rider is woken when there is.
-    pub(in crate::proxy) fn send(&self, rider: Rider, pieces: [&[u8]; 2], replies: u32) -> bool {
+    /// Sends whole requests. Returns whether there was room for them; if not, the rider is woken when there is.
+    pub(in crate::proxy) fn send(&self, rider: Rider, load: Load<'_>) -> bool {
         let mut trunk = self.trunk.borrow_mut();
         if trunk.unwritten().len() > MOST_UNWRITTEN {
             self.waiting.borrow_mut().push(rider.index());
@@ -179,8 +178,7 @@ impl Line {
             trunk.check();
         }
         self.active.set(true);
-        trunk.send(rider, pieces[0], replies);
-        trunk.send(rider, pieces[1], 0);
+        trunk.send(rider, load);
         drop(trunk);
         self.wake();
         true
@@ -213,6 +211,12 @@ impl Line {
     /// Whether a rider that takes its time holds up the replies of the others.
     pub(in crate::proxy) fn is_hindered(&self) -> bool {
         self.hindered.get()
+    }
+
+    /// Asks whether all is well: a rider was told that it isn't.
+    pub(in crate::proxy) fn doubt(&self) {
+        self.trunk.borrow_mut().check();
+        self.wake();
     }
 
     /// Ends it: what a rider was told there can't be true.

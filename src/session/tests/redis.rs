@@ -58,7 +58,9 @@ impl Connection {
     }
 
     fn assert_is_at(&self, berth: Berth) {
-        let Berth { resp3, database } = berth;
+        let Berth {
+            resp3, database, ..
+        } = berth;
         assert_eq!((self.resp3, self.database), (resp3, database));
     }
 

@@ -28,18 +28,36 @@ fn select_is_asked_where_that_database_is_selected() {
     };
     assert_eq!(berth.database, 2);
     it.session.moved(2);
-    assert_eq!(it.commands(&[]), ["SELECT 2", "GET b"]);
+    // What is behind it waits for its reply.
+    assert_eq!(it.commands(&[]), ["SELECT 2"]);
     // While it is on its way, too.
     assert_eq!(it.session.berth(), berth);
-    assert_eq!(it.upstream("+OK\r\n$-1\r\n"), "+OK\r\n$-1\r\n");
+    assert_eq!(it.upstream("+OK\r\n"), "+OK\r\n");
+    assert_eq!(it.commands(&[]), ["GET b"]);
+    assert_eq!(it.upstream("$-1\r\n"), "$-1\r\n");
     assert_eq!(it.session.berth(), berth);
+}
+
+#[test]
+fn a_select_that_fails_leaves_the_client_where_it_was() {
+    let mut it = rider("7.0.15");
+    assert!(it.commands(&["SELECT 2", "GET b"]).is_empty());
+    it.session.moved(2);
+    assert_eq!(it.commands(&[]), ["SELECT 2"]);
+    assert_eq!(it.upstream("-BUSY x\r\n"), "-BUSY x\r\n");
+    assert_eq!(it.session.berth().database, 0);
+    assert_eq!(it.commands(&[]), ["GET b"]);
+    it.upstream("$-1\r\n");
+    // It fails in every database, so no other is looked for.
+    assert!(it.commands(&["SELECT 2 3"]).is_empty());
+    assert_eq!(it.session.need(), Some(Need::Own(it.session.berth())));
 }
 
 #[test]
 fn replies_that_were_owed_elsewhere_are_not_owed_here() {
     let mut it = rider("7.0.15");
     assert_eq!(it.commands(&["PING"]), ["PING"]);
-    assert_eq!(it.session.take_sent(), 1);
+    assert_eq!(it.session.take_sent(), (1, 0));
     it.upstream("+PONG\r\n");
     assert!(it.commands(&["MONITOR"]).is_empty());
     assert!(matches!(it.session.need(), Some(Need::Own(_))));
@@ -51,7 +69,7 @@ fn replies_that_were_owed_elsewhere_are_not_owed_here() {
     assert!(it.session.wants_upstream());
     it.session.ride();
     assert_eq!(it.commands(&["PING"]), ["PING"]);
-    assert_eq!(it.session.take_sent(), 1);
+    assert_eq!(it.session.take_sent(), (1, 0));
 }
 
 #[test]

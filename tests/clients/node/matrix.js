@@ -9,6 +9,8 @@ const [port, certs, upstream, library, ...rest] = process.argv.slice(2);
 const address = { host: upstream.split(':')[0], port: Number(upstream.split(':')[1]) };
 const file = (name) => fs.readFileSync(`${certs}/${name}`);
 const tls = (name) => ({ ca: file('ca.pem'), cert: file(`${name}.pem`), key: file(`${name}.key`) });
+// Whether clients share their connections to the Redis.
+const shared = 'MATRIX_SHARED' in process.env;
 const input = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 class Expected extends Error {}
@@ -111,4 +113,4 @@ async function runAll(checks, proxied, direct) {
   process.exit(failed ? 1 : 0);
 }
 
-module.exports = { address, check, eventually, library, NotHere, port: Number(port), refused, rest, restart, runAll, same, tls };
+module.exports = { address, check, eventually, library, NotHere, port: Number(port), refused, rest, restart, runAll, same, shared, tls };

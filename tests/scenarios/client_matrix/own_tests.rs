@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::Connections;
 use crate::support::redis::fetched;
 use crate::support::{Proxy, RedisServer, Version};
 
@@ -12,21 +13,40 @@ const USERS: &str = "user admin on ~* &* +@all lethal=* script=any\n";
 /// The parts are what a minute has time for; `make soak` runs all on both.
 #[test]
 fn redis_py_s_own_tests_about_commands_pass() {
-    run(Version::V7_0_15, "commands");
+    run(Version::V7_0_15, "commands", Connections::Dedicated);
 }
 
 #[test]
 fn redis_py_s_own_tests_about_publishing_pass() {
-    run(Version::V8_2_3, "pubsub");
+    run(Version::V8_2_3, "pubsub", Connections::Dedicated);
 }
 
-fn run(version: Version, part: &str) {
+#[test]
+fn redis_py_s_own_tests_about_commands_pass_on_shared_connections() {
+    run(Version::V7_0_15, "commands", Connections::Shared);
+}
+
+#[test]
+fn redis_py_s_own_tests_about_publishing_pass_beside_shared_connections() {
+    run(Version::V8_2_3, "pubsub", Connections::Shared);
+}
+
+fn run(version: Version, part: &str, connections: Connections) {
     let all = std::env::var_os("RESPGATE_TEST_SOAK").is_some();
     let (server, direct) = (
         RedisServer::start(version, &[]),
         RedisServer::start(version, &[]),
     );
-    let proxy = Proxy::builder().upstream(&server).users(USERS).start();
+    let shares = connections == Connections::Shared;
+    let lines = if shares {
+        "connections = \"shared\""
+    } else {
+        ""
+    };
+    let proxy = Proxy::builder()
+        .upstream_with(&server, lines)
+        .users(USERS)
+        .start();
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let output = Command::new(fetched("python-8"))
         .arg(clients.join("redis_py_own_tests.py"))
@@ -35,6 +55,7 @@ fn run(version: Version, part: &str) {
         .arg(fetched("redis-py-tests"))
         .arg(direct.address().to_string())
         .arg(if all { "all" } else { part })
+        .arg(if shares { "shared" } else { "dedicated" })
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Place, Seen};
+use super::{Connections, Place, Seen};
 use crate::support::redis::fetched;
 
 pub fn python(place: &Place, venv: &str, args: &[&str]) -> Seen {
@@ -40,6 +40,9 @@ fn address(place: &Place) -> [String; 3] {
 
 /// Runs a program to its end, and reads what it says of its checks.
 fn run(place: &Place, mut command: Command) -> Seen {
+    if place.connections == Connections::Shared {
+        command.env("MATRIX_SHARED", "1");
+    }
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

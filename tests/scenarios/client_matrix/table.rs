@@ -30,20 +30,23 @@ const NOTES: [(char, &str, &str); 5] = [
 ];
 
 /// The rows, with the ways of use and the cells of each.
-pub fn render(rows: &[(&str, Vec<&Seen>)]) -> String {
+pub fn render(rows: &[(&str, Vec<&Seen>, &Seen)]) -> String {
     let mut used = Vec::new();
     let mut lines = vec!["| client | how |".to_owned(), "| --- | --- |".to_owned()];
     for version in ALL {
         lines[0].push_str(&format!(" {} |", version.as_str()));
         lines[1].push_str(" --- |");
     }
-    for (how, cells) in rows {
+    lines[0].push_str(" rode shared |");
+    lines[1].push_str(" --- |");
+    for (how, cells, shared) in rows {
         let mut line = format!("| {} | {how} |", cells[0].library);
         for seen in cells {
             let letters = letters(seen);
             line.push_str(&format!(" {} |", cell(seen, &letters)));
             used.extend(letters);
         }
+        line.push_str(&format!(" {} |", share(shared.rode)));
         lines.push(line);
     }
     lines.push(String::new());
@@ -64,6 +67,12 @@ fn cell(seen: &Seen, letters: &[char]) -> String {
     } else {
         format!("yes, but{letters}")
     }
+}
+
+/// Rounded down: a few requests more or less are chance, as how often a check looks whether something
+/// has come.
+fn share((rode, own): (u64, u64)) -> String {
+    format!("{} %", rode * 100 / (rode + own).max(1))
 }
 
 fn letters(seen: &Seen) -> Vec<char> {

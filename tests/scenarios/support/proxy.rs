@@ -450,6 +450,34 @@ impl Proxy {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// How many requests of the sessions so far went over connections that others use too, and how many
+    /// over one of their own. For a log of level debug, and when the clients are gone.
+    #[track_caller]
+    pub fn requests_by_connection(&self) -> (u64, u64) {
+        super::eventually("every session has ended", || {
+            let log = self.log_text();
+            log.matches("session opened").count() == log.matches("session closed").count()
+        });
+        self.requests_by_connection_so_far()
+    }
+
+    /// The same, of those sessions alone that have ended.
+    pub fn requests_by_connection_so_far(&self) -> (u64, u64) {
+        let number = |line: &str, field: &str| -> u64 {
+            let (_, rest) = line.split_once(field).expect("the field");
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+            let number = digits.and_then(|digits| digits.parse().ok());
+            number.expect("a number")
+        };
+        let log = self.log_text();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("requests by connection"));
+        lines.fold((0, 0), |(shared, own), line| {
+            (shared + number(line, "shared="), own + number(line, "own="))
+        })
+    }
+
     /// The most memory that the process ever held, bytes.
     pub fn peak_memory(&self) -> u64 {
         proc_status_bytes(self.pid(), "VmHWM:")
