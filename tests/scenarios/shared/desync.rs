@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use respgate::resp::ReplyScanner;
 
-use super::{apart, start};
+use super::{apart, ok, start};
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, pipeline};
 
 /// A script that keeps Redis busy for so many milliseconds, then returns this.
@@ -229,15 +229,16 @@ fn a_reply_too_many_amid_others_ends_every_session_that_is_owed_something() {
         assert_eq!(client.call(&["ECHO", "x"]), Reply::bulk("x"));
     }
     // All are owed something while the one more comes.
+    let mut direct = server.direct();
+    assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
     let mut first = proxy.client("cart");
-    first.send(pipeline(&[
-        &["EVAL", &slow(200, "slow"), "0"],
-        &["ECHO", "insert"],
-    ]));
-    thread::sleep(Duration::from_millis(30));
+    first.send(pipeline(&[&["SET", "k", "v"], &["ECHO", "insert"]]));
+    thread::sleep(Duration::from_millis(200));
     for (number, client) in clients.iter_mut().enumerate() {
         client.send_args(&["ECHO", &number.to_string()]);
     }
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
     // Nobody is left to wait.
     let mut got = clients.iter_mut().enumerate();
     let ended = got.all(|(number, client)| hear(client, &number.to_string()) != Got::Its);
