@@ -10,31 +10,25 @@ use respgate::resp::ReplyScanner;
 use super::{apart, ok, start};
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, pipeline};
 
-/// A script that keeps Redis busy for so many milliseconds, then returns this.
-fn slow(milliseconds: u32, text: &str) -> String {
-    format!(
-        "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
-         local start = now() while now() - start < {milliseconds} do end return '{text}'"
-    )
-}
-
 /// Rule 7: a dead session's slots stay.
 #[test]
 fn a_late_reply_of_a_client_that_is_gone_reaches_nobody() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     let proxy = start(&server);
     let mut others: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
+    let mut direct = server.direct();
     for round in 0..5 {
         let mut dying = proxy.client("cart");
-        let script = slow(150, "late");
+        // A write that waits, and all behind it.
+        assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
         dying.send(pipeline(&[
-            &["EVAL", &script, "0"],
+            &["SET", "k", "late"],
             &["ECHO", "late too"],
             &["MULTI"],
             &["ECHO", "late three"],
             &["EXEC"],
         ]));
-        thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(50));
         for (number, other) in others.iter_mut().enumerate() {
             other.send_args(&["ECHO", &format!("{round}:{number}")]);
         }
@@ -45,6 +39,8 @@ fn a_late_reply_of_a_client_that_is_gone_reaches_nobody() {
         // Its place is another's at once.
         let mut heir = proxy.client("cart");
         heir.send_args(&["ECHO", "heir"]);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
         for (number, other) in others.iter_mut().enumerate() {
             assert_eq!(
                 other.read_reply(),
