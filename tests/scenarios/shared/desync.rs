@@ -7,16 +7,8 @@ use std::time::Duration;
 
 use respgate::resp::ReplyScanner;
 
-use super::{apart, start};
+use super::{apart, ok, start};
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, pipeline};
-
-/// A script that keeps Redis busy for so many milliseconds, then returns this.
-fn slow(milliseconds: u32, text: &str) -> String {
-    format!(
-        "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
-         local start = now() while now() - start < {milliseconds} do end return '{text}'"
-    )
-}
 
 /// Rule 7: a dead session's slots stay.
 #[test]
@@ -24,17 +16,19 @@ fn a_late_reply_of_a_client_that_is_gone_reaches_nobody() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     let proxy = start(&server);
     let mut others: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
+    let mut direct = server.direct();
     for round in 0..5 {
         let mut dying = proxy.client("cart");
-        let script = slow(150, "late");
+        // A write that waits, and all behind it.
+        assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
         dying.send(pipeline(&[
-            &["EVAL", &script, "0"],
+            &["SET", "k", "late"],
             &["ECHO", "late too"],
             &["MULTI"],
             &["ECHO", "late three"],
             &["EXEC"],
         ]));
-        thread::sleep(Duration::from_millis(30));
+        thread::sleep(Duration::from_millis(50));
         for (number, other) in others.iter_mut().enumerate() {
             other.send_args(&["ECHO", &format!("{round}:{number}")]);
         }
@@ -45,6 +39,8 @@ fn a_late_reply_of_a_client_that_is_gone_reaches_nobody() {
         // Its place is another's at once.
         let mut heir = proxy.client("cart");
         heir.send_args(&["ECHO", "heir"]);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
         for (number, other) in others.iter_mut().enumerate() {
             assert_eq!(
                 other.read_reply(),
@@ -229,15 +225,16 @@ fn a_reply_too_many_amid_others_ends_every_session_that_is_owed_something() {
         assert_eq!(client.call(&["ECHO", "x"]), Reply::bulk("x"));
     }
     // All are owed something while the one more comes.
+    let mut direct = server.direct();
+    assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
     let mut first = proxy.client("cart");
-    first.send(pipeline(&[
-        &["EVAL", &slow(200, "slow"), "0"],
-        &["ECHO", "insert"],
-    ]));
-    thread::sleep(Duration::from_millis(30));
+    first.send(pipeline(&[&["SET", "k", "v"], &["ECHO", "insert"]]));
+    thread::sleep(Duration::from_millis(200));
     for (number, client) in clients.iter_mut().enumerate() {
         client.send_args(&["ECHO", &number.to_string()]);
     }
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
     // Nobody is left to wait.
     let mut got = clients.iter_mut().enumerate();
     let ended = got.all(|(number, client)| hear(client, &number.to_string()) != Got::Its);
