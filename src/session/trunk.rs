@@ -92,9 +92,9 @@ struct Canary {
     batches: u32,
 }
 
-/// A canary is sent with each so many batches: without pipelining that is a sixtieth of a command more
-/// for each command, and at most so many batches of replies go astray before it is noticed.
-const BATCHES: u32 = 64;
+/// A canary is sent with each so many batches. Under load a batch is dozens of commands, so that costs a
+/// fraction of a percent; and at most so many batches of replies go astray before it is noticed.
+const BATCHES: u32 = 16;
 
 /// The beginning of a reply that is this long is passed on before its end is here, so that large ones
 /// stream. Of shorter ones the rest comes with the next read, and one wake-up is spared.
