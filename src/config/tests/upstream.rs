@@ -103,7 +103,7 @@ fn values_are_checked() {
         ),
         (
             upstream("connections = \"pooled\""),
-            "upstream.main.connections = \"pooled\": must be one of \"dedicated\", \"shared\"",
+            "upstream.main.connections = \"pooled\": must be one of \"shared\", \"dedicated\"",
         ),
         (
             upstream("connect_timeout = \"0s\""),
