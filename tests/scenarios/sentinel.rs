@@ -243,9 +243,10 @@ fn log_of(topology: &Sentinels) -> Vec<String> {
 
 #[test]
 fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
+    // It says WAIT.
     for version in [Version::V5_0_6, Version::V8_2_3] {
         let mut topology = Sentinels::start(version);
-        let front = topology.front(Proxy::builder().users(USERS));
+        let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let mut acknowledged = Vec::new();
         let mut number = 0;
         let mut write = |count: usize| {
@@ -288,9 +289,10 @@ fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
 
 #[test]
 fn redis_py_follows_a_failover_over_tls_and_loses_no_acknowledged_write() {
+    // It says WAIT.
     for version in [Version::V7_0_15, Version::V8_2_3] {
         let mut topology = Sentinels::start(version);
-        let front = topology.front(Proxy::builder().users(USERS));
+        let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let ports: Vec<String> = front.ports[3..].iter().map(u16::to_string).collect();
         let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
         let outcome = std::thread::scope(|scope| {
