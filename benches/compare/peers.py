@@ -76,7 +76,7 @@ def respgate_files(scene, port, workers, shared=False, patterns=("~key:*",), mor
     acl = write(scene, f"respgate-{port}.acl", others + USER.format(patterns=" ".join(patterns)))
     # Each connection takes two descriptors, and some are for the process itself.
     most = scene.connections(6000)
-    connections = 'connections = "shared"' if shared else ""
+    connections = 'connections = "shared"' if shared else 'connections = "dedicated"'
     return write(
         scene,
         f"respgate-{port}.toml",

@@ -170,9 +170,9 @@ pub struct Upstream {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Connections {
     /// Each client has one of its own.
-    #[default]
     Dedicated,
     /// Clients share a few, but for what needs one of its own.
+    #[default]
     Shared,
 }
 

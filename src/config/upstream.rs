@@ -89,8 +89,8 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
     });
 
     let choices = [
-        ("dedicated", Connections::Dedicated),
         ("shared", Connections::Shared),
+        ("dedicated", Connections::Dedicated),
     ];
     let connections = section.choice("connections", &choices);
     let connections = connections.map_or_else(Default::default, |(_, chosen)| chosen);

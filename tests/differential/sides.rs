@@ -71,7 +71,7 @@ const MOST_KEPT: usize = 2 * 3 * 2 * (2 + 3);
 impl Mode {
     fn lines(self) -> &'static str {
         match self {
-            Self::Dedicated => "",
+            Self::Dedicated => "connections = \"dedicated\"",
             Self::Shared => "connections = \"shared\"",
         }
     }

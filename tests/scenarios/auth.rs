@@ -327,6 +327,7 @@ fn who_does_not_log_in_in_time_is_dropped() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::builder()
         .upstream(&server)
+        .dedicated()
         .identities(PASSWORD)
         .listener("auth_timeout = \"1s\"")
         .start();

@@ -78,7 +78,7 @@ impl Place {
     fn start(version: Version, connections: Connections) -> Self {
         let server = RedisServer::start(version, &[]);
         let (lines, log) = match connections {
-            Connections::Dedicated => ("", ""),
+            Connections::Dedicated => ("connections = \"dedicated\"", ""),
             Connections::Shared => ("connections = \"shared\"", "[log]\nlevel = \"debug\""),
         };
         let proxy = Proxy::builder()

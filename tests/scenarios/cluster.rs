@@ -84,8 +84,8 @@ fn all_that_cluster_nodes_say_of_addresses_is_mapped() {
 #[test]
 fn a_key_is_written_at_its_node_and_at_the_replica_that_follows_it() {
     let mut cluster = Cluster::start(Version::V7_0_15, &[]);
-    let front = cluster.front(Proxy::builder());
-    // Slot 15495.
+    let front = cluster.front(Proxy::builder().dedicated());
+    // WAIT needs a connection of the client's own. Slot 15495.
     let mut client = front.client(2, "admin");
     assert_eq!(client.call(&["SET", "a", "1"]), Reply::Simple("OK".into()));
     assert_eq!(client.call(&["WAIT", "1", "0"]), Reply::Integer(1));
@@ -197,9 +197,10 @@ fn redirections_lead_from_listener_to_listener() {
 
 #[test]
 fn redis_py_goes_on_when_a_master_dies_and_loses_no_acknowledged_write() {
+    // It says WAIT.
     for version in [Version::V5_0_6, Version::V8_2_3] {
         let mut cluster = Cluster::start(version, &[]);
-        let front = cluster.front(Proxy::builder().users(USERS));
+        let front = cluster.front(Proxy::builder().dedicated().users(USERS));
         let ports: Vec<String> = front.ports.iter().map(u16::to_string).collect();
         let mut args = vec!["write"];
         args.extend(ports.iter().map(String::as_str));

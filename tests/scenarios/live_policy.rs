@@ -139,7 +139,16 @@ fn a_change_between_multi_and_exec_aborts_the_transaction() {
 #[test]
 fn a_value_on_its_way_when_its_user_is_deleted_is_never_written() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::start(&server);
+    // So much goes over a connection of the client's own in any case. What stays: the control
+    // connection, the one of this test, and where they are shared the one that SET went over.
+    let dedicated = Proxy::builder().upstream(&server).dedicated();
+    let shared = Proxy::builder().upstream(&server);
+    for (builder, left) in [(dedicated, 2), (shared, 3)] {
+        a_value_on_its_way(&server, &builder.start(), left);
+    }
+}
+
+fn a_value_on_its_way(server: &RedisServer, proxy: &Proxy, left: usize) {
     let mut cart = proxy.client("cart");
     assert_eq!(cart.call(&["SET", "cart:0", "a"]), ok());
     let request = command(&["SET", "cart:1", &"x".repeat(1_000_000)]);
@@ -155,8 +164,7 @@ fn a_value_on_its_way_when_its_user_is_deleted_is_never_written() {
     proxy.reload(&without("cart"));
     let _ = cart.try_send(rest);
     eventually("its upstream connection is closed", || {
-        // The control connection and this one.
-        server.connected_clients() <= 2
+        server.connected_clients() <= left
     });
     assert_eq!(direct.call(&["EXISTS", "cart:1"]), Reply::Integer(0));
 }

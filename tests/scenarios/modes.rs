@@ -43,7 +43,11 @@ fn credentials_in_hello_are_ours_and_the_rest_is_the_upstreams() {
         let server = RedisServer::start(version, &[]);
         let users = "user cart on >cart-secret ~* &* +@all -@scripting\nuser admin on ~* &* +@all\n\
                      user search on\n";
-        let proxy = Proxy::builder().upstream(&server).users(users).start();
+        let proxy = Proxy::builder()
+            .upstream(&server)
+            .users(users)
+            .dedicated()
+            .start();
         server
             .direct()
             .call(&["ACL", "SETUSER", "other", "on", ">its-own"]);
@@ -174,7 +178,9 @@ fn invalidations_reach_who_tracks() {
         client.expect("+OK\r\n+OK\r\n_\r\n+OK\r\n_\r\n");
         writer.call(&["MSET", "o", "1", "p", "2"]);
         client.expect(">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\np\r\n");
-        // In RESP2, another connection is told.
+        // In RESP2, another connection is told, by its number: Redis knows that of one's own.
+        let proxy = Proxy::builder().upstream(&server).dedicated().start();
+        let mut writer = proxy.client("admin");
         let mut told = proxy.client("admin");
         let Reply::Integer(id) = told.call(&["CLIENT", "ID"]) else {
             panic!("no id");
@@ -209,6 +215,14 @@ fn blocking_commands_wait_as_long_as_they_are_told_to() {
         client.expect("+PONG\r\n");
         client.send(pipeline(&[&["BLPOP", "list", "1"]]));
         client.expect("*-1\r\n");
+    }
+}
+
+#[test]
+fn wait_waits_where_a_client_has_its_own_connection() {
+    for version in ALL {
+        let server = RedisServer::start(version, &[]);
+        let proxy = Proxy::builder().upstream(&server).dedicated().start();
         let mut writer = proxy.client("admin");
         writer.call(&["SET", "k", "v"]);
         assert_eq!(writer.call(&["WAIT", "1", "100"]), Reply::Integer(0));
@@ -265,7 +279,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 fn clients_find_and_wake_and_kill_each_other() {
     for version in ALL {
         let server = RedisServer::start(version, &[]);
-        let proxy = Proxy::start(&server);
+        let proxy = Proxy::builder().upstream(&server).dedicated().start();
         let mut admin = proxy.client("admin");
         let mut client = proxy.client("admin");
         client.call(&["CLIENT", "SETNAME", "me"]);

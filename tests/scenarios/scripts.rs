@@ -2,6 +2,7 @@
 
 use sha1::{Digest, Sha1};
 
+use crate::support::proxy::Builder;
 use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
 use crate::support::{Proxy, RedisServer, Reply, Version, cli, eventually};
 
@@ -22,7 +23,7 @@ fn sha(script: &str) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn proxy(server: &RedisServer) -> Proxy {
+fn proxy(server: &RedisServer) -> Builder {
     let users = USERS.replace("HASH", &sha("return 'h'"));
     server.direct().call(&["SET", "cart:1", "apples"]);
     server.direct().call(&["SET", "other", "secret"]);
@@ -30,7 +31,6 @@ fn proxy(server: &RedisServer) -> Proxy {
         .upstream(server)
         .users(&users)
         .file("get.lua", GET)
-        .start()
 }
 
 fn apples() -> Reply {
@@ -41,7 +41,7 @@ fn apples() -> Reply {
 fn a_named_script_runs_and_others_do_not() {
     for version in ALL {
         let server = RedisServer::start(version, &[]);
-        let proxy = proxy(&server);
+        let proxy = proxy(&server).start();
         let mut client = proxy.client("cart");
         let trimmed = GET.trim_end();
         for script in [GET, trimmed] {
@@ -86,7 +86,7 @@ fn functions_are_refused() {
         let server = RedisServer::start(version, &[]);
         let library = "#!lua name=l\nredis.register_function('f', function() return 1 end)";
         server.direct().call(&["FUNCTION", "LOAD", library]);
-        let proxy = proxy(&server);
+        let proxy = proxy(&server).start();
         let mut client = proxy.client("cart");
         for args in [
             &["FCALL", "f", "0"][..],
@@ -107,39 +107,44 @@ fn functions_are_refused() {
 fn a_named_script_is_there_though_nobody_loaded_it() {
     for version in ALL {
         let mut server = RedisServer::start(version, &[]);
-        let proxy = proxy(&server);
-        let call = ["EVALSHA", &sha(GET), "1", "cart:1"];
-        let mut client = proxy.client("cart");
-        assert_eq!(client.call(&call), apples());
-        assert_eq!(
-            client.call(&["evalsha", &sha(GET).to_uppercase(), "1", "cart:1"]),
-            apples()
-        );
-        let mut client = proxy.client("cart");
-        client.send(format!("EVALSHA {} 1 cart:1\r\n", sha(GET.trim_end())));
-        assert_eq!(client.read_reply(), apples());
-        // A hash alone is no script that could be loaded.
-        let reply = client.call(&["EVALSHA", &sha("return 'h'"), "0"]);
-        assert!(reply.error().starts_with("NOSCRIPT"));
-        assert_eq!(client.call(&["EVAL", "return 'h'", "0"]), Reply::bulk("h"));
-
-        server.restart();
-        client.expect_close();
-        server.direct().call(&["SET", "cart:1", "apples"]);
-        eventually("a client is let in again", || {
-            let mut client = proxy.client("admin");
-            client.try_send(b"PING\r\n").is_ok() && client.try_read_reply().is_ok()
-        });
-        let mut client = proxy.client("cart");
-        assert_eq!(client.call(&call), apples(), "at once");
+        for builder in [proxy(&server), proxy(&server).dedicated()] {
+            a_named_script_is_there(&mut server, &builder.start());
+        }
     }
+}
+
+fn a_named_script_is_there(server: &mut RedisServer, proxy: &Proxy) {
+    let call = ["EVALSHA", &sha(GET), "1", "cart:1"];
+    let mut client = proxy.client("cart");
+    assert_eq!(client.call(&call), apples());
+    assert_eq!(
+        client.call(&["evalsha", &sha(GET).to_uppercase(), "1", "cart:1"]),
+        apples()
+    );
+    let mut client = proxy.client("cart");
+    client.send(format!("EVALSHA {} 1 cart:1\r\n", sha(GET.trim_end())));
+    assert_eq!(client.read_reply(), apples());
+    // A hash alone is no script that could be loaded.
+    let reply = client.call(&["EVALSHA", &sha("return 'h'"), "0"]);
+    assert!(reply.error().starts_with("NOSCRIPT"));
+    assert_eq!(client.call(&["EVAL", "return 'h'", "0"]), Reply::bulk("h"));
+
+    server.restart();
+    drop(client);
+    server.direct().call(&["SET", "cart:1", "apples"]);
+    eventually("a client is let in again", || {
+        let mut client = proxy.client("admin");
+        client.try_send(b"PING\r\n").is_ok() && client.try_read_reply().is_ok()
+    });
+    let mut client = proxy.client("cart");
+    assert_eq!(client.call(&call), apples(), "at once");
 }
 
 #[test]
 fn in_a_transaction_it_is_there_too() {
     for version in ALL {
         let server = RedisServer::start(version, &[]);
-        let proxy = proxy(&server);
+        let proxy = proxy(&server).start();
         let queued = Reply::Simple("QUEUED".into());
         let hash = sha(GET);
         let call = ["EVALSHA", &hash, "1", "cart:1"];
@@ -174,28 +179,36 @@ fn in_a_transaction_it_is_there_too() {
 fn a_flush_by_somebody_else_costs_one_noscript() {
     for version in LEGACY_AND_CURRENT {
         let server = RedisServer::start(version, &[]);
-        let proxy = proxy(&server);
-        let hash = sha(GET);
-        let call = ["EVALSHA", &hash, "1", "cart:1"];
-        let mut client = proxy.client("cart");
-        assert_eq!(client.call(&call), apples());
-        server.direct().call(&["SCRIPT", "FLUSH"]);
-        assert!(client.call(&call).error().starts_with("NOSCRIPT"));
-        assert_eq!(client.call(&call), apples());
-        // Its own flush costs none.
-        assert_eq!(
-            client.call(&["SCRIPT", "FLUSH"]),
-            Reply::Simple("OK".into())
-        );
+        for builder in [proxy(&server), proxy(&server).dedicated()] {
+            a_flush_costs_one_noscript(&server, &builder.start());
+        }
+    }
+}
+
+fn a_flush_costs_one_noscript(server: &RedisServer, proxy: &Proxy) {
+    let hash = sha(GET);
+    let call = ["EVALSHA", &hash, "1", "cart:1"];
+    let mut client = proxy.client("cart");
+    // The second time it is on the connection that it stays on.
+    for _ in 0..2 {
         assert_eq!(client.call(&call), apples());
     }
+    server.direct().call(&["SCRIPT", "FLUSH"]);
+    assert!(client.call(&call).error().starts_with("NOSCRIPT"));
+    assert_eq!(client.call(&call), apples());
+    // Its own flush costs none.
+    assert_eq!(
+        client.call(&["SCRIPT", "FLUSH"]),
+        Reply::Simple("OK".into())
+    );
+    assert_eq!(client.call(&call), apples());
 }
 
 #[test]
 fn redis_pys_registered_scripts_always_run() {
     for version in LEGACY_AND_CURRENT {
         let server = RedisServer::start(version, &[]);
-        let proxy = proxy(&server);
+        let proxy = proxy(&server).start();
         let upstream = server.upstream_address();
         let outcome = cli::python(&proxy, "redis_py_scripts.py", &[&upstream]).expect_code(0);
         assert!(outcome.stdout.ends_with("passed\n"), "{outcome:#?}");
@@ -205,7 +218,7 @@ fn redis_pys_registered_scripts_always_run() {
 #[test]
 fn a_script_that_changes_is_a_policy_that_changes() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = proxy(&server);
+    let proxy = proxy(&server).start();
     let mut client = proxy.client("cart");
     let other = "return 'new'";
     assert_eq!(

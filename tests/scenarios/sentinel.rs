@@ -243,9 +243,10 @@ fn log_of(topology: &Sentinels) -> Vec<String> {
 
 #[test]
 fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
+    // It says WAIT.
     for version in [Version::V5_0_6, Version::V8_2_3] {
         let mut topology = Sentinels::start(version);
-        let front = topology.front(Proxy::builder().users(USERS));
+        let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let mut acknowledged = Vec::new();
         let mut number = 0;
         let mut write = |count: usize| {
@@ -287,10 +288,42 @@ fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
 }
 
 #[test]
-fn redis_py_follows_a_failover_over_tls_and_loses_no_acknowledged_write() {
-    for version in [Version::V7_0_15, Version::V8_2_3] {
+fn who_shares_connections_finds_the_new_master_too() {
+    for version in [Version::V5_0_6, Version::V8_2_3] {
         let mut topology = Sentinels::start(version);
         let front = topology.front(Proxy::builder().users(USERS));
+        let set = ["SET", "cart:1", "a"];
+        let ok = Reply::Simple("OK".into());
+        let old = master_port(&front, 0).unwrap();
+        let mut kept: Vec<TestClient> = (0..3)
+            .map(|_| front.try_client_at(old, "cart").unwrap())
+            .collect();
+        for client in &mut kept {
+            assert_eq!(client.call(&set), ok);
+        }
+        topology.fail_over();
+        // Who was owed nothing finds out when it says something, and can ask a Sentinel then.
+        for client in &mut kept {
+            let _ = client.try_send(&command(&set));
+            client.expect_close();
+        }
+        eventually("a write is answered", || {
+            let new = master_port(&front, 1).filter(|new| *new != old);
+            new.and_then(|new| front.try_client_at(new, "cart").ok())
+                .is_some_and(|mut client| {
+                    client.try_send(&command(&set)).is_ok()
+                        && client.try_read_reply() == Ok(ok.clone())
+                })
+        });
+    }
+}
+
+#[test]
+fn redis_py_follows_a_failover_over_tls_and_loses_no_acknowledged_write() {
+    // It says WAIT.
+    for version in [Version::V7_0_15, Version::V8_2_3] {
+        let mut topology = Sentinels::start(version);
+        let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let ports: Vec<String> = front.ports[3..].iter().map(u16::to_string).collect();
         let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
         let outcome = std::thread::scope(|scope| {

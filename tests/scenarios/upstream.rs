@@ -129,7 +129,7 @@ fn server_that_repeats_what_it_was_sent_does_not_put_our_password_into_the_log()
 #[test]
 fn full_server_tells_a_silent_client_so_as_it_would_without_a_proxy() {
     let server = RedisServer::start(Version::V5_0_6, &["--maxclients", "20"]);
-    let proxy = Proxy::start(&server);
+    let proxy = Proxy::builder().upstream(&server).dedicated().start();
     let mut all = Vec::new();
     // The place of a connection that ends meanwhile is taken too.
     eventually("a client that says nothing is told", || {
@@ -176,7 +176,11 @@ fn dead_upstream_closes_the_client_after_its_complete_replies() {
 #[test]
 fn idle_client_of_a_dead_upstream_is_closed() {
     let mut server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::builder().upstream(&server).allow_error("").start();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .dedicated()
+        .allow_error("")
+        .start();
     let mut client = proxy.client("cart");
     assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
     server.kill();
@@ -257,7 +261,7 @@ fn upstreams_are_told_apart_by_name() {
 #[test]
 fn client_that_goes_away_frees_its_upstream_connection() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::start(&server);
+    let proxy = Proxy::builder().upstream(&server).dedicated().start();
     std::thread::sleep(Duration::from_millis(100));
     let before = server.connected_clients();
     let mut clients: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();

@@ -181,6 +181,8 @@ fn token_of_an_acl_user_may_be_rotated_while_the_proxy_runs() {
     let lines = "username = \"proxy\"\npassword_file = \"token\"";
     let proxy = Proxy::builder()
         .upstream_named("main", &server.table(lines, &shown("gateway")))
+        // Each client's connection takes the token that is there then.
+        .dedicated()
         .file("token", "token-1\n")
         .start();
     let whoami = || {
@@ -382,7 +384,7 @@ fn upstream_that_dies_in_the_middle_of_a_reply_closes_the_client() {
 #[test]
 fn idle_client_of_a_dead_upstream_is_closed_though_nobody_said_goodbye() {
     let mut server = TlsRedis::start("yes", &[]);
-    let proxy = in_front_of(&server).start();
+    let proxy = in_front_of(&server).dedicated().start();
     let mut client = proxy.client("cart");
     assert_eq!(client.call(&["SET", "cart:1", "a"]), ok());
     server.plain.kill();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{UPSTREAM, bad, directory, good, load_in, try_load, warns, with_upstream};
-use crate::config::{Loaded, UpstreamAddress};
+use crate::config::{Connections, Loaded, UpstreamAddress};
 
 fn upstream(keys: &str) -> String {
     with_upstream(&[UPSTREAM, keys, "\n"].concat())
@@ -38,6 +38,15 @@ fn every_key_is_read() {
     assert_eq!(config.upstreams[0].connect_timeout.as_millis(), 100);
     assert_eq!(config.upstreams[0].username, None);
     assert_eq!(config.upstreams[0].password, None);
+    assert_eq!(config.upstreams[0].connections, Connections::Dedicated);
+}
+
+#[test]
+fn connections_are_shared_unless_it_says_otherwise() {
+    for keys in ["", "connections = \"shared\""] {
+        let config = good(&upstream(keys)).config;
+        assert_eq!(config.upstreams[0].connections, Connections::Shared);
+    }
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn values_are_checked() {
         ),
         (
             upstream("connections = \"pooled\""),
-            "upstream.main.connections = \"pooled\": must be one of \"dedicated\", \"shared\"",
+            "upstream.main.connections = \"pooled\": must be one of \"shared\", \"dedicated\"",
         ),
         (
             upstream("connect_timeout = \"0s\""),

@@ -70,6 +70,8 @@ struct Client {
     /// The replies to what was forwarded, by the request.
     served: BTreeMap<usize, String>,
     next: usize,
+    /// How many requests were refused, by the command.
+    refused: BTreeMap<String, usize>,
     /// Requests that no connection was to be had for.
     denied: usize,
     got: Vec<u8>,
@@ -174,6 +176,7 @@ impl Client {
             requests,
             served: BTreeMap::new(),
             next: 0,
+            refused: BTreeMap::new(),
             denied: 0,
             got: Vec::new(),
             gone: false,
@@ -204,26 +207,27 @@ impl Client {
         self.served.insert(at, reply.to_owned());
     }
 
-    /// What was refused for want of a connection: all before it was answered.
-    fn note_denied(&mut self, notes: &Notes) {
-        let denied = notes
-            .0
-            .iter()
-            .filter(|(_, _, label)| *label == "max_connections");
-        for (_, command, _) in denied {
-            self.denied += 1;
-            let mut rest = self.next..self.requests.len();
+    /// What was refused for want of a connection: all before it was answered, so that of those of its
+    /// name it is the one behind as many as were served or refused.
+    fn note_refused(&mut self, notes: &Notes) {
+        for (_, command, label) in &notes.0 {
             let is_it = |at: &usize| {
                 let name = self.requests[*at].split(' ').next().unwrap_or_default();
                 name.eq_ignore_ascii_case(command)
             };
-            // Of those that look alike it is the first.
-            if let Some(at) = rest
-                .find(is_it)
-                .filter(|at| !self.requests[*at].contains(':'))
-            {
-                self.next = at + 1;
+            let refused = self.refused.entry(command.to_lowercase()).or_default();
+            if *label == "max_connections" {
+                self.denied += 1;
+                let before = self.served.keys().copied().filter(is_it).count() + *refused;
+                let mut alike = (0..self.requests.len()).filter(is_it);
+                if let Some(at) = alike.nth(before)
+                    && !self.requests[at].contains(':')
+                {
+                    // What the proxy answers itself is not counted: of CLIENT it may be an earlier one.
+                    self.next = self.next.max(at + 1);
+                }
             }
+            *refused += 1;
         }
     }
 
@@ -336,7 +340,7 @@ impl World {
         client
             .session
             .receive(&self.rules, &self.facts, up, down, notes);
-        client.note_denied(notes);
+        client.note_refused(notes);
         let up_to_date = !client.session.has_changed_rules();
         if client.input.is_empty() && up_to_date && client.session.takes_requests(&client.down) {
             client.session.end();

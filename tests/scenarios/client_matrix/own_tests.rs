@@ -41,7 +41,7 @@ fn run(version: Version, part: &str, connections: Connections) {
     let lines = if shares {
         "connections = \"shared\""
     } else {
-        ""
+        "connections = \"dedicated\""
     };
     let proxy = Proxy::builder()
         .upstream_with(&server, lines)

@@ -49,6 +49,7 @@ pub struct Proxy {
 #[derive(Clone)]
 pub struct Builder {
     upstreams: String,
+    dedicated: bool,
     listener: Vec<String>,
     tls: Option<Vec<String>>,
     bind: Vec<String>,
@@ -78,6 +79,7 @@ impl Builder {
     fn new() -> Self {
         Self {
             upstreams: String::new(),
+            dedicated: false,
             listener: Vec::new(),
             tls: Some(vec![r#"client_auth = "required""#.to_owned()]),
             bind: Vec::new(),
@@ -110,6 +112,13 @@ impl Builder {
     pub fn upstream_named(mut self, name: &str, lines: &str) -> Self {
         self.upstreams
             .push_str(&format!("[upstream.{name}]\n{lines}\n"));
+        self
+    }
+
+    /// Each client has an upstream connection of its own. For what tells of connections, or is tied to
+    /// one; else they are shared, as they are where nobody says otherwise.
+    pub fn dedicated(mut self) -> Self {
+        self.dedicated = true;
         self
     }
 
@@ -220,7 +229,11 @@ impl Builder {
                 self.certificate_lines()
             ));
         }
-        text.push_str(&format!("\n{}\n{}\n", self.upstreams, self.identities));
+        text.push_str(&format!(
+            "\n{}\n{}\n",
+            self.upstream_tables(),
+            self.identities
+        ));
         text.push_str("[policy]\nacl_files = [\"users.acl\"]\n\n");
         text.push_str(&self.extra);
         std::fs::write(dir.join("users.acl"), &self.users).unwrap();
@@ -230,6 +243,19 @@ impl Builder {
         let path = dir.join("respgate.toml");
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    fn upstream_tables(&self) -> String {
+        let mut text = String::new();
+        for line in self.upstreams.lines() {
+            text.push_str(&format!("{line}\n"));
+            // And not that of a table inside it.
+            let begins = line.starts_with("[upstream.") && line.matches('.').count() == 1;
+            if begins && self.dedicated {
+                text.push_str("connections = \"dedicated\"\n");
+            }
+        }
+        text
     }
 
     fn certificate_lines(&self) -> String {
