@@ -304,7 +304,7 @@ impl Refusal {
                 "-ERR respgate: '",
                 command,
                 "' tells what was written on one connection, and clients share theirs here \
-                 (upstream.connections = \"shared\")",
+                 (upstream.connections = \"dedicated\" gives each its own)",
             ]),
             Self::NoConnection => line(&[
                 "-ERR respgate: '",

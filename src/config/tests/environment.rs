@@ -101,7 +101,7 @@ fn values_are_as_strict_as_in_the_file() {
         (
             "RESPGATE__UPSTREAM__MAIN__CONNECTIONS",
             "pooled",
-            "must be one of \"dedicated\", \"shared\"",
+            "must be one of \"shared\", \"dedicated\"",
         ),
         (
             "RESPGATE__LIMITS__MEMORY",

@@ -194,7 +194,9 @@ fn wait_is_refused_where_connections_are_shared_and_says_why() {
     let mut client = proxy.client("cart");
     let reply = client.call(&["WAIT", "0", "0"]);
     assert!(
-        reply.error().contains("upstream.connections = \"shared\""),
+        reply
+            .error()
+            .contains("upstream.connections = \"dedicated\""),
         "{reply:?}"
     );
     assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
