@@ -447,6 +447,7 @@ impl Session {
             Answered::Hello(protocol, name) => {
                 self.set_limits(rules);
                 self.doubt_listening();
+                let is_named = name.is_some();
                 self.routing.name = name.or_else(|| self.routing.name.take());
                 if let Some(protocol) = protocol.filter(|_| self.routing.rides()) {
                     // It goes on with a connection that speaks it already.
@@ -454,6 +455,9 @@ impl Session {
                 }
                 up.inject(&self.scratch);
                 self.slots.push(Slot::Hello(protocol));
+                if is_named {
+                    self.rename_own(up);
+                }
             }
             Answered::LoggedIn { name } => {
                 self.reply_local(down);
@@ -463,13 +467,17 @@ impl Session {
                     Some(name) if self.phase == Phase::Attached && !self.routing.shares() => {
                         self.send_name(&name, up);
                     }
-                    Some(name) => self.routing.name = Some(name),
+                    Some(name) => {
+                        self.routing.name = Some(name);
+                        self.rename_own(up);
+                    }
                     None => {}
                 }
             }
             Answered::Named(name) => {
                 self.routing.name = name;
                 self.reply_local(down);
+                self.rename_own(up);
             }
             Answered::Acl { outdated } => {
                 self.reply_local(down);
@@ -534,6 +542,17 @@ impl Session {
         let (scratch, login) = (&mut self.scratch, &self.login);
         refuse(scratch, login, standing, refusal, None, &args, taking);
         self.conclude(Action::Refuse(refusal), taking.rules, up, down);
+    }
+
+    /// The client has another name: a connection that it has borrowed has it too. Whoever had it next
+    /// would take it to be called as before, so there is no next one.
+    fn rename_own(&mut self, up: &mut Pipe) {
+        if self.phase == Phase::Attached && self.routing.is_own() {
+            let name = self.routing.name.take();
+            self.send_name(name.as_deref().unwrap_or_default(), up);
+            self.routing.name = name;
+            self.routing.spend();
+        }
     }
 
     /// Tells the upstream the client's name, for CLIENT LIST.

@@ -387,6 +387,16 @@ impl Routing {
         };
     }
 
+    /// Whether it has a connection of its own where others share theirs.
+    pub(super) fn is_own(&self) -> bool {
+        self.shares && self.route == Route::Own
+    }
+
+    /// Its own connection is not for others.
+    pub(super) fn spend(&mut self) {
+        self.spent = true;
+    }
+
     /// There is a connection to share in the database that was asked for.
     pub(super) fn found(&mut self, database: u32) {
         self.need = None;

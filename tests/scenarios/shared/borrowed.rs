@@ -159,6 +159,33 @@ fn a_borrowed_connection_is_called_as_its_client() {
 }
 
 #[test]
+fn who_changes_its_name_on_a_borrowed_connection_is_called_so_at_once_and_nobody_after_it() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = start(&server);
+    let mut client = proxy.client("cart");
+    for (request, name) in [
+        (&["CLIENT", "SETNAME", "second"][..], "second"),
+        (&["HELLO", "3", "SETNAME", "third"], "third"),
+    ] {
+        assert_eq!(client.call(&["CLIENT", "SETNAME", "first"]), ok());
+        client.send(pipeline(&[
+            &["WATCH", "k"],
+            request,
+            &["CLIENT", "INFO"],
+            &["UNWATCH"],
+        ]));
+        assert_eq!(client.read_reply(), ok());
+        client.read_raw();
+        let info = client.read_raw();
+        let info = String::from_utf8_lossy(&info);
+        assert!(info.contains(&format!(" name={name} ")), "{info}");
+        assert_eq!(client.read_reply(), ok());
+    }
+    let info = proxy.client("cart").call(&["CLIENT", "INFO"]).text();
+    assert!(info.contains(" name= "), "{info}");
+}
+
+#[test]
 fn subscribers_and_trackers_have_their_own_and_get_no_replies_of_others() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     let proxy = start(&server);

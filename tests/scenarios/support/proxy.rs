@@ -246,12 +246,16 @@ impl Builder {
     }
 
     fn upstream_tables(&self) -> String {
+        // `make soak` has all of them so, but where the test says which it means.
+        let wanted =
+            std::env::var("RESPGATE_TEST_CONNECTIONS").is_ok_and(|value| value == "dedicated");
+        let dedicated = self.dedicated || wanted && !self.upstreams.contains("\nconnections =");
         let mut text = String::new();
         for line in self.upstreams.lines() {
             text.push_str(&format!("{line}\n"));
             // And not that of a table inside it.
             let begins = line.starts_with("[upstream.") && line.matches('.').count() == 1;
-            if begins && self.dedicated {
+            if begins && dedicated {
                 text.push_str("connections = \"dedicated\"\n");
             }
         }
