@@ -5,7 +5,7 @@ rounds, prints tables, writes target/bench/results.json and, of a whole run, ben
 
 Environment:
   BENCH     parts, with commas: micro main redis-benchmark latency memory handshakes growth (default: all)
-  PEERS     peers, with commas: respgate respgate-shared envoy-redis envoy-tcp haproxy nginx stunnel hitch
+  PEERS     peers, with commas: respgate respgate-dedicated envoy-redis envoy-tcp haproxy nginx stunnel hitch
             redis-plain (default: all; Redis' own TLS is always there)
   ROUNDS    rounds of throughput and latency, of which the median counts (default 3)
   DURATION  seconds of each measurement (default 1.5)

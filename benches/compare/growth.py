@@ -9,7 +9,7 @@ USERS = [1, 10, 100, 1000, 10_000]
 PATTERNS = [1, 10, 100]
 SIZES = [64, 1 << 10, 16 << 10, 256 << 10, 1 << 20]
 # Who stands beside respgate where it means something.
-BESIDE = ["redis-tls", "respgate", "respgate-shared", "envoy-redis", "haproxy"]
+BESIDE = ["redis-tls", "respgate", "respgate-dedicated", "envoy-redis", "haproxy"]
 # Requests under way together, on however many connections.
 WINDOW = 10
 

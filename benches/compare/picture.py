@@ -12,7 +12,7 @@ TITLE, ROW, BAR = 26, 17, 11
 LABEL, VALUE = 112, 74
 
 # Ours stand out; what all is compared to, and what isn't TLS at all, stand back.
-CLASSES = {"redis-tls": "base", "redis-plain": "plain", "respgate": "own", "respgate-shared": "own"}
+CLASSES = {"redis-tls": "base", "redis-plain": "plain", "respgate": "own", "respgate-dedicated": "own"}
 
 STYLE = """
 text { font: 11px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
