@@ -448,8 +448,9 @@ impl Session {
                 self.set_limits(rules);
                 self.doubt_listening();
                 self.routing.name = name.or_else(|| self.routing.name.take());
-                if let Some(protocol) = protocol.filter(|_| self.routing.rides()) {
-                    // It goes on with a connection that speaks it already.
+                let is_login = self.phase == Phase::Detached && self.routing.shares();
+                if let Some(protocol) = protocol.filter(|_| self.routing.rides() || is_login) {
+                    // It goes on, or begins, with a connection that speaks it already.
                     self.known.protocol = protocol;
                 }
                 up.inject(&self.scratch);

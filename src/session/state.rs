@@ -188,9 +188,11 @@ impl Session {
     /// been asked for.
     pub fn ride(&mut self) {
         self.routing.ride();
-        // What was asked on a connection of its own.
-        self.slots.take_sent();
-        self.begin_anew(Known::default());
+        // A HELLO that was the client's login is still to be asked, in the protocol that it chose.
+        self.begin_anew(Known {
+            protocol: self.known.protocol,
+            ..Known::default()
+        });
     }
 
     /// Whether what is forwarded goes to a connection that others use too, which must be like

@@ -130,8 +130,8 @@ impl Relay<'_> {
             return false;
         }
         if self.session.wants_upstream() {
+            // A HELLO that was the login may be counted already: behind RESET requests still ride.
             self.session.ride();
-            self.unsent = (0, 0);
             return true;
         }
         let at_rest = self.up.waiting() == 0 && self.down.unscanned().is_empty();
@@ -183,6 +183,10 @@ impl Relay<'_> {
             replies: self.unsent.0,
             queued: self.unsent.1,
         };
+        if load.replies == 0 {
+            // Its reply would be taken for another's. It never happens, either.
+            return Err(End::Desync(Desync::Unowed));
+        }
         let sent = line.send(ride.rider, load);
         if sent {
             self.up.wrote_all();
