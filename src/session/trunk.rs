@@ -364,15 +364,20 @@ impl Trunk {
         seat.map(|seat| seat.taken)
     }
 
-    /// Whether others are owed something behind what the front one is.
-    pub fn has_followers(&self) -> bool {
-        self.owed.len() > 1
+    /// Whether another one who is here is owed something.
+    pub fn owes_others(&self, rider: Rider) -> bool {
+        let mut owed = self.owed.iter();
+        owed.any(|owed| match owed.to {
+            Debtor::Rider(other) => other != rider && self.taken(other).is_some(),
+            Debtor::Canary => false,
+        })
     }
 
-    /// Whether a rider is owed replies.
-    pub fn owes(&self, rider: Rider) -> bool {
+    /// How many replies a rider is owed.
+    pub fn owed(&self, rider: Rider) -> u32 {
         let seat = self.seats.get(rider.index as usize);
-        seat.is_some_and(|seat| seat.generation == rider.generation && seat.owed > 0)
+        let seat = seat.filter(|seat| seat.generation == rider.generation);
+        seat.map_or(0, |seat| seat.owed)
     }
 
     /// Whether nothing is owed or on its way.
@@ -679,6 +684,29 @@ mod tests {
     }
 
     #[test]
+    fn who_has_all_that_it_is_owed_can_hinder_too() {
+        let mut trunk = trunk();
+        let (slow, other) = (trunk.board(), trunk.board());
+        trunk.send(slow, load(b"x", 1));
+        let value = "v".repeat(2 * MOST);
+        deliver(
+            &mut trunk,
+            format!("${}\r\n{value}\r\n", 2 * MOST).as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(trunk.hindrance(), Some(slow));
+        // What itself or nobody waits for is no reason to cut it.
+        trunk.check();
+        trunk.send(slow, load(b"x", 1));
+        let gone = trunk.board();
+        trunk.send(gone, load(b"x", 1));
+        trunk.leave(gone);
+        assert!(!trunk.owes_others(slow));
+        trunk.send(other, load(b"y", 1));
+        assert!(trunk.owes_others(slow));
+    }
+
+    #[test]
     fn who_leaves_too_much_unread_hinders() {
         let mut trunk = trunk();
         let (slow, other) = (trunk.board(), trunk.board());
@@ -690,7 +718,7 @@ mod tests {
         reply.extend_from_slice(b"\r\n");
         deliver(&mut trunk, &reply[..20 * 1024]).unwrap();
         assert_eq!(trunk.hindrance(), Some(slow));
-        assert!(trunk.has_followers());
+        assert!(trunk.owes_others(slow));
         assert_eq!(take(&mut trunk, slow).len(), 20 * 1024, "it streams");
         assert_eq!(trunk.hindrance(), None);
         deliver(&mut trunk, &reply[20 * 1024..]).unwrap();

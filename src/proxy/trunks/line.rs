@@ -326,7 +326,7 @@ impl Driver {
                 };
                 ready!(slow.timer.as_mut().poll(cx));
                 let taken = trunk.taken(rider).unwrap_or_default();
-                if taken - slow.taken < SLOW_BELOW && trunk.has_followers() {
+                if taken - slow.taken < SLOW_BELOW && trunk.owes_others(rider) {
                     trunk.leave(rider);
                     self.slow = None;
                     drop(trunk);
