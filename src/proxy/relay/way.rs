@@ -172,6 +172,10 @@ impl Relay<'_> {
             return Ok(false);
         };
         let line = &ride.line;
+        if line.has_cut(ride.rider) {
+            // Half of a reply may be with the client: no other connection can go on with it.
+            return Err(End::Stalled);
+        }
         let is_of_use = !line.is_closed() && ride.berth == berth && !line.is_hindered();
         if !is_of_use && !line.owes(ride.rider) {
             // Nothing is owed on it: it can go on with another.
@@ -220,6 +224,10 @@ impl Relay<'_> {
         if moved {
             return Ok(true);
         }
+        // Before its end is noticed: what was owed there is lost either way.
+        if ride.line.has_cut(ride.rider) {
+            return Err(End::Stalled);
+        }
         if ride.line.is_closed() && !self.upstream_closed {
             if ride.line.owes(ride.rider) {
                 self.upstream_closed = true;
@@ -229,9 +237,6 @@ impl Relay<'_> {
                 self.session.changed_trunk();
             }
             return Ok(true);
-        }
-        if ride.line.has_cut(ride.rider) {
-            return Err(End::Stalled);
         }
         Ok(false)
     }
