@@ -4,7 +4,7 @@
 //! waits until all is answered that is owed on the old one, so a client's replies are in order
 //! whatever becomes of either.
 
-use crate::command::{CommandId, Gate, Resolved, Sharing};
+use crate::command::{Command, CommandId, Gate, Resolved, Sharing};
 use crate::resp::{Args, Limits, RequestScanner, Scan};
 
 use super::kind::Kind;
@@ -235,7 +235,7 @@ impl Routing {
     ) -> bool {
         let command = rules.table().command(asked.command);
         let sharing = command.sharing.of_request(&asked.args);
-        let is_script = matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code);
+        let is_script = is_script(command);
         if self.route == Route::Own {
             let sharing = match sharing {
                 Sharing::Shared if is_script && !asked.scripts_end => Sharing::Stays,
@@ -353,8 +353,9 @@ impl Routing {
                 Kind::Plain | Kind::Answer(_) => {}
                 _ => return None,
             }
-            let sharing = rules.table().command(id).sharing;
-            if sharing != Sharing::Shared {
+            let command = rules.table().command(id);
+            // A script would run where those wait that run none.
+            if command.sharing != Sharing::Shared || is_script(command) {
                 return None;
             }
             bytes = bytes.get(ahead.consumed()..)?;
@@ -428,6 +429,11 @@ impl Routing {
     pub(super) fn is_clean(&self) -> bool {
         !self.spent && self.errand == Errand::No
     }
+}
+
+/// Whether it may take its time, and leave its caller in another database.
+fn is_script(command: &Command) -> bool {
+    matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code)
 }
 
 // === impl Known ===
