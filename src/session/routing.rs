@@ -56,12 +56,21 @@ enum Errand {
 }
 
 /// What becomes of a request that policy allows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Admission {
     Go,
     Wait,
     /// It needs a connection of its own, and there is none.
-    Refuse,
+    Refuse(Denial),
+}
+
+/// Why there is no connection of its own for a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Denial {
+    /// Too many are open.
+    Full,
+    /// The upstream gives none just now, and this is its error.
+    Upstream(Box<str>),
 }
 
 /// A request that policy allows.
@@ -99,7 +108,7 @@ pub(super) struct Routing {
     /// Where the client is if the SELECT that is on its way fails.
     came_from: Option<u32>,
     /// The request at the front needs a connection of its own, and there is none.
-    denied: bool,
+    denied: Option<Denial>,
     errand: Errand,
     /// Something stays with its own connection that nobody can take away.
     stays: bool,
@@ -210,16 +219,17 @@ impl Routing {
     ) -> Admission {
         if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
             // More of it has come, and now it needs none of its own.
-            self.denied = false;
+            self.denied = None;
             match self.route {
                 Route::Shared => self.rode += 1,
                 Route::Own => self.alone += 1,
             }
             Admission::Go
-        } else if self.denied && self.need.is_some() {
-            self.denied = false;
+        } else if self.need.is_some()
+            && let Some(denial) = self.denied.take()
+        {
             self.need = None;
-            Admission::Refuse
+            Admission::Refuse(denial)
         } else {
             Admission::Wait
         }
@@ -411,9 +421,9 @@ impl Routing {
     }
 
     /// None of its own is to be had just now.
-    pub(super) fn deny(&mut self) {
+    pub(super) fn deny(&mut self, why: Denial) {
         self.need = None;
-        self.denied = true;
+        self.denied = Some(why);
     }
 
     pub(super) fn keep_own(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::proxy::spare;
 use crate::proxy::trunks::{Own, Ride, Unavailable};
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::{UpstreamError, is_excuse};
 use crate::session::{Berth, Desync, Load, Need};
 
 use super::{BATCH, End, Relay};
@@ -61,6 +61,11 @@ impl Relay<'_> {
         match (&**error, self.session.need()) {
             (UpstreamError::Database(_), Some(Need::Database(berth))) => {
                 self.session.stay(berth.database);
+                return Ok(());
+            }
+            // The request would have been told the same.
+            (UpstreamError::Database(text), Some(Need::Own(_))) if is_excuse(text) => {
+                self.session.deny_own_by(text);
                 return Ok(());
             }
             (UpstreamError::NoEcho(_), _) => {
