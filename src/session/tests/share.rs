@@ -141,3 +141,13 @@ fn a_hello_that_is_the_login_is_asked_where_its_protocol_is_spoken_and_counts() 
         assert_eq!(it.session.take_sent(), (1, 0), "{hello}");
     }
 }
+
+#[test]
+fn a_transaction_with_a_script_does_not_stand_before_those_that_run_none() {
+    for inside in ["EVAL return 0", "EVALSHA x 0", "FCALL f 0"] {
+        let mut it = rider("7.0.15");
+        let whole = ["MULTI", inside, "EXEC"];
+        assert!(it.commands(&whole).is_empty(), "{inside}");
+        assert!(matches!(it.session.need(), Some(Need::Own(_))), "{inside}");
+    }
+}
