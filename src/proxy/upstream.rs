@@ -256,6 +256,19 @@ impl Drop for OpenPermit {
     }
 }
 
+/// Whether an error says that nobody can be served just now.
+pub(super) fn is_excuse(error: &str) -> bool {
+    let excuses = ["LOADING ", "BUSY ", "MASTERDOWN "];
+    excuses.iter().any(|excuse| error.starts_with(excuse))
+}
+
+/// Whether an error says that there is no ECHO for us. Others come unasked: of a server that is full,
+/// or wants a password since it was configured anew.
+fn refuses_echo(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    error.starts_with("noperm") || error.starts_with("err unknown command")
+}
+
 // === impl Dialogue ===
 
 impl Dialogue {
@@ -281,9 +294,11 @@ impl Dialogue {
             return Err(UpstreamError::Database(error.to_string()));
         }
         if shared && let Reply::Error(error) = self.ask(&["ECHO", "respgate"]).await? {
-            let excuses = ["LOADING", "BUSY", "MASTERDOWN"];
-            if !excuses.iter().any(|excuse| error.starts_with(excuse)) {
+            if refuses_echo(&error) {
                 return Err(UpstreamError::NoEcho(error.to_string()));
+            }
+            if !is_excuse(&error) {
+                return Err(UpstreamError::Answer(error.to_string()));
             }
         }
         if berth.resp3 && !self.turn_to_resp3().await? {

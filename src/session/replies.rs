@@ -131,6 +131,8 @@ impl Session {
         if self.phase == Phase::Resetting && self.slots.is_empty() && self.piece.is_none() {
             self.phase = Phase::Detached;
             self.known = Known::default();
+            // What was asked on a connection of its own.
+            self.slots.take_sent();
             (self.silence, self.muted) = (Silence::No, false);
             // The beginning of what nobody will send the rest of.
             down.discard_input();

@@ -11,14 +11,15 @@ use super::facts::{Facts, Version};
 use super::host::Host;
 use super::kind::Kind;
 use super::known::{Known, Mode, Standing};
+use super::login::Login;
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
-use super::routing::{Admission, Asked, MOST_SHARED};
+use super::routing::{Admission, Asked, Denial, MOST_SHARED};
 use super::rules::Rules;
-use super::scripts::{SELECT_ENDS_WITH_ITS_SCRIPT, Way};
+use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
 use super::slots::Slot;
 use super::state::{Flow, OUTDATED, Phase, Session};
 
@@ -203,6 +204,7 @@ impl Session {
                 command: permit.command(),
                 kind: *kind,
                 scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
+                scripts_share: taking.facts.version >= SCRIPTS_SHARE,
                 args,
                 len: whole.then_some(len),
                 rest,
@@ -214,17 +216,14 @@ impl Session {
                     self.holding = true;
                     return false;
                 }
-                Admission::Refuse => {
-                    let refusal = Refusal::NoConnection;
+                Admission::Refuse(why) => {
                     let (scratch, login) = (&mut self.scratch, &self.login);
-                    let entry = taking.rules.names().find(args.name());
                     let standing = Standing {
                         slots: &self.slots,
                         known: &self.known,
                         routing: &self.routing,
                     };
-                    refuse(scratch, login, standing, refusal, entry, &args, taking);
-                    action = Action::Refuse(refusal);
+                    action = deny(why, scratch, login, standing, &args, taking);
                 }
             }
         }
@@ -299,6 +298,7 @@ impl Session {
                     command: permit.command(),
                     kind: *kind,
                     scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
+                    scripts_share: taking.facts.version >= SCRIPTS_SHARE,
                     args,
                     len: Some(len),
                     // People type MULTI and wait for its reply.
@@ -312,17 +312,14 @@ impl Session {
         let action = match admission {
             Admission::Go => action,
             Admission::Wait => Action::Hold,
-            Admission::Refuse => {
-                let refusal = Refusal::NoConnection;
+            Admission::Refuse(why) => {
                 let (scratch, login) = (&mut self.scratch, &self.login);
-                let entry = taking.rules.names().find(args.name());
                 let standing = Standing {
                     slots: &self.slots,
                     known: &self.known,
                     routing: &self.routing,
                 };
-                refuse(scratch, login, standing, refusal, entry, &args, taking);
-                Action::Refuse(refusal)
+                deny(why, scratch, login, standing, &args, taking)
             }
         };
         note_listening(&action, &args, &mut self.known);
@@ -449,8 +446,9 @@ impl Session {
                 self.doubt_listening();
                 let is_named = name.is_some();
                 self.routing.name = name.or_else(|| self.routing.name.take());
-                if let Some(protocol) = protocol.filter(|_| self.routing.rides()) {
-                    // It goes on with a connection that speaks it already.
+                let is_login = self.phase == Phase::Detached && self.routing.shares();
+                if let Some(protocol) = protocol.filter(|_| self.routing.rides() || is_login) {
+                    // It goes on, or begins, with a connection that speaks it already.
                     self.known.protocol = protocol;
                 }
                 up.inject(&self.scratch);
@@ -560,6 +558,33 @@ impl Session {
         encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
         self.slots.push(Slot::Swallow);
     }
+}
+
+/// A request that policy allows has no connection to go to.
+#[cold]
+fn deny<'r>(
+    why: Denial,
+    scratch: &mut BytesMut,
+    login: &Login,
+    standing: Standing<'_>,
+    args: &Args<'_>,
+    taking: &mut Taking<'_, impl Host>,
+) -> Action<'r> {
+    let refusal = Refusal::NoConnection;
+    match why {
+        Denial::Full => {
+            let entry = taking.rules.names().find(args.name());
+            refuse(scratch, login, standing, refusal, entry, args, taking);
+        }
+        // It is Redis that says no, as to a request that it was sent: nothing to be noted.
+        Denial::Upstream(error) => {
+            scratch.clear();
+            scratch.extend_from_slice(b"-");
+            scratch.extend_from_slice(error.as_bytes());
+            scratch.extend_from_slice(b"\r\n");
+        }
+    }
+    Action::Refuse(refusal)
 }
 
 /// What is subscribed to is noted before it is asked for.

@@ -4,7 +4,7 @@
 //! waits until all is answered that is owed on the old one, so a client's replies are in order
 //! whatever becomes of either.
 
-use crate::command::{CommandId, Gate, Resolved, Sharing};
+use crate::command::{Command, CommandId, Gate, Resolved, Sharing};
 use crate::resp::{Args, Limits, RequestScanner, Scan};
 
 use super::kind::Kind;
@@ -56,12 +56,21 @@ enum Errand {
 }
 
 /// What becomes of a request that policy allows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Admission {
     Go,
     Wait,
     /// It needs a connection of its own, and there is none.
-    Refuse,
+    Refuse(Denial),
+}
+
+/// Why there is no connection of its own for a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Denial {
+    /// Too many are open.
+    Full,
+    /// The upstream gives none just now, and this is its error.
+    Upstream(Box<str>),
 }
 
 /// A request that policy allows.
@@ -71,6 +80,9 @@ pub(super) struct Asked<'a> {
     pub(super) args: Args<'a>,
     /// Whether nothing of a script stays behind its end: since 2.8.12.
     pub(super) scripts_end: bool,
+    /// Whether what comes behind a script that took too long is run when it has ended: since 6.0. A 5.0.6
+    /// was seen to leave it in its buffer for ever.
+    pub(super) scripts_share: bool,
     /// Its bytes, where they are here whole.
     pub(super) len: Option<usize>,
     /// What came behind it.
@@ -99,7 +111,7 @@ pub(super) struct Routing {
     /// Where the client is if the SELECT that is on its way fails.
     came_from: Option<u32>,
     /// The request at the front needs a connection of its own, and there is none.
-    denied: bool,
+    denied: Option<Denial>,
     errand: Errand,
     /// Something stays with its own connection that nobody can take away.
     stays: bool,
@@ -210,16 +222,17 @@ impl Routing {
     ) -> Admission {
         if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
             // More of it has come, and now it needs none of its own.
-            self.denied = false;
+            self.denied = None;
             match self.route {
                 Route::Shared => self.rode += 1,
                 Route::Own => self.alone += 1,
             }
             Admission::Go
-        } else if self.denied && self.need.is_some() {
-            self.denied = false;
+        } else if self.need.is_some()
+            && let Some(denial) = self.denied.take()
+        {
             self.need = None;
-            Admission::Refuse
+            Admission::Refuse(denial)
         } else {
             Admission::Wait
         }
@@ -235,7 +248,7 @@ impl Routing {
     ) -> bool {
         let command = rules.table().command(asked.command);
         let sharing = command.sharing.of_request(&asked.args);
-        let is_script = matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code);
+        let is_script = is_script(command);
         if self.route == Route::Own {
             let sharing = match sharing {
                 Sharing::Shared if is_script && !asked.scripts_end => Sharing::Stays,
@@ -273,7 +286,7 @@ impl Routing {
             },
             _ => match sharing {
                 // Once, a script that selected a database left its caller there.
-                Sharing::Shared if is_script && !asked.scripts_end => Need::Own(berth),
+                Sharing::Shared if is_script && !asked.scripts_share => Need::Own(berth),
                 Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => {
                     return self.turn_to(is_script, slots);
                 }
@@ -353,8 +366,9 @@ impl Routing {
                 Kind::Plain | Kind::Answer(_) => {}
                 _ => return None,
             }
-            let sharing = rules.table().command(id).sharing;
-            if sharing != Sharing::Shared {
+            let command = rules.table().command(id);
+            // A script would run where those wait that run none.
+            if command.sharing != Sharing::Shared || is_script(command) {
                 return None;
             }
             bytes = bytes.get(ahead.consumed()..)?;
@@ -420,9 +434,9 @@ impl Routing {
     }
 
     /// None of its own is to be had just now.
-    pub(super) fn deny(&mut self) {
+    pub(super) fn deny(&mut self, why: Denial) {
         self.need = None;
-        self.denied = true;
+        self.denied = Some(why);
     }
 
     pub(super) fn keep_own(&mut self) {
@@ -438,6 +452,11 @@ impl Routing {
     pub(super) fn is_clean(&self) -> bool {
         !self.spent && self.errand == Errand::No
     }
+}
+
+/// Whether it may take its time, and leave its caller in another database.
+fn is_script(command: &Command) -> bool {
+    matches!(command.gate, Gate::Script | Gate::ScriptHash | Gate::Code)
 }
 
 // === impl Known ===

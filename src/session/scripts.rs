@@ -94,6 +94,9 @@ fn may_run_any(user: &User, rules: &Rules, facts: &Facts) -> bool {
         || user.is_unrestricted() && (facts.version >= SCRIPTS_ARE_TAMED || may_configure())
 }
 
+/// Up to here a client whose script took too long may not be served any more.
+pub(super) const SCRIPTS_SHARE: Version = Version::new(6, 0, 0);
+
 // === impl Loaded ===
 
 impl Loaded {

@@ -13,7 +13,7 @@ use super::mapping::Mapping;
 use super::pipe::Pipe;
 use super::place::Place;
 use super::replies::Piece;
-use super::routing::{Berth, Need, Routing};
+use super::routing::{Berth, Denial, Need, Routing};
 use super::rules::Rules;
 use super::scripts::Loaded;
 use super::silence::Silence;
@@ -188,9 +188,11 @@ impl Session {
     /// been asked for.
     pub fn ride(&mut self) {
         self.routing.ride();
-        // What was asked on a connection of its own.
-        self.slots.take_sent();
-        self.begin_anew(Known::default());
+        // A HELLO that was the client's login is still to be asked, in the protocol that it chose.
+        self.begin_anew(Known {
+            protocol: self.known.protocol,
+            ..Known::default()
+        });
     }
 
     /// Whether what is forwarded goes to a connection that others use too, which must be like
@@ -265,7 +267,12 @@ impl Session {
 
     /// There is no connection of its own to be had: the request that asks for one is refused.
     pub fn deny_own(&mut self) {
-        self.routing.deny();
+        self.routing.deny(Denial::Full);
+    }
+
+    /// The same, and it is answered by this error of the upstream's, which is a line without its `-`.
+    pub fn deny_own_by(&mut self, error: &str) {
+        self.routing.deny(Denial::Upstream(error.into()));
     }
 
     /// The connection of its own stays that: there are none to share.

@@ -364,15 +364,20 @@ impl Trunk {
         seat.map(|seat| seat.taken)
     }
 
-    /// Whether others are owed something behind what the front one is.
-    pub fn has_followers(&self) -> bool {
-        self.owed.len() > 1
+    /// Whether another one who is here is owed something.
+    pub fn owes_others(&self, rider: Rider) -> bool {
+        let mut owed = self.owed.iter();
+        owed.any(|owed| match owed.to {
+            Debtor::Rider(other) => other != rider && self.taken(other).is_some(),
+            Debtor::Canary => false,
+        })
     }
 
-    /// Whether a rider is owed replies.
-    pub fn owes(&self, rider: Rider) -> bool {
+    /// How many replies a rider is owed.
+    pub fn owed(&self, rider: Rider) -> u32 {
         let seat = self.seats.get(rider.index as usize);
-        seat.is_some_and(|seat| seat.generation == rider.generation && seat.owed > 0)
+        let seat = seat.filter(|seat| seat.generation == rider.generation);
+        seat.map_or(0, |seat| seat.owed)
     }
 
     /// Whether nothing is owed or on its way.

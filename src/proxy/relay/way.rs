@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::proxy::spare;
 use crate::proxy::trunks::{Own, Ride, Unavailable};
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::{UpstreamError, is_excuse};
 use crate::session::{Berth, Desync, Load, Need};
 
 use super::{BATCH, End, Relay};
@@ -61,6 +61,11 @@ impl Relay<'_> {
         match (&**error, self.session.need()) {
             (UpstreamError::Database(_), Some(Need::Database(berth))) => {
                 self.session.stay(berth.database);
+                return Ok(());
+            }
+            // The request would have been told the same.
+            (UpstreamError::Database(text), Some(Need::Own(_))) if is_excuse(text) => {
+                self.session.deny_own_by(text);
                 return Ok(());
             }
             (UpstreamError::NoEcho(_), _) => {
@@ -130,8 +135,8 @@ impl Relay<'_> {
             return false;
         }
         if self.session.wants_upstream() {
+            // A HELLO that was the login may be counted already: behind RESET requests still ride.
             self.session.ride();
-            self.unsent = (0, 0);
             return true;
         }
         let at_rest = self.up.waiting() == 0 && self.down.unscanned().is_empty();
@@ -172,6 +177,10 @@ impl Relay<'_> {
             return Ok(false);
         };
         let line = &ride.line;
+        if line.has_cut(ride.rider) {
+            // Half of a reply may be with the client: no other connection can go on with it.
+            return Err(End::Stalled);
+        }
         let is_of_use = !line.is_closed() && ride.berth == berth && !line.is_hindered();
         if !is_of_use && !line.owes(ride.rider) {
             // Nothing is owed on it: it can go on with another.
@@ -183,6 +192,10 @@ impl Relay<'_> {
             replies: self.unsent.0,
             queued: self.unsent.1,
         };
+        if load.replies == 0 {
+            // Its reply would be taken for another's. It never happens, either.
+            return Err(End::Desync(Desync::Unowed));
+        }
         let sent = line.send(ride.rider, load);
         if sent {
             self.up.wrote_all();
@@ -216,6 +229,10 @@ impl Relay<'_> {
         if moved {
             return Ok(true);
         }
+        // Before its end is noticed: what was owed there is lost either way.
+        if ride.line.has_cut(ride.rider) {
+            return Err(End::Stalled);
+        }
         if ride.line.is_closed() && !self.upstream_closed {
             if ride.line.owes(ride.rider) {
                 self.upstream_closed = true;
@@ -225,9 +242,6 @@ impl Relay<'_> {
                 self.session.changed_trunk();
             }
             return Ok(true);
-        }
-        if ride.line.has_cut(ride.rider) {
-            return Err(End::Stalled);
         }
         Ok(false)
     }

@@ -393,7 +393,7 @@ impl World {
         };
         let line = &mut self.lines[index];
         let is_of_use = !line.closed && line.berth == client.session.berth();
-        if !is_of_use && !line.trunk.owes(rider) {
+        if !is_of_use && line.trunk.owed(rider) == 0 {
             line.trunk.leave(rider);
             client.way = Way::None;
             return;
@@ -432,7 +432,7 @@ impl World {
                     client.down.input().extend_from_slice(&bytes);
                 }
                 if line.closed {
-                    client.gone |= line.trunk.owes(*rider);
+                    client.gone |= line.trunk.owed(*rider) > 0;
                     client.way = Way::None;
                 }
             }

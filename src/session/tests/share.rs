@@ -124,3 +124,30 @@ fn where_none_was_to_be_had_the_next_request_asks_anew() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_hello_that_is_the_login_is_asked_where_its_protocol_is_spoken_and_counts() {
+    for (hello, resp3) in [("HELLO 3", true), ("HELLO 2", false)] {
+        let who = Who::Fixed("admin".into());
+        let mut it = Harness::detached(who, AuthKind::Password, rules(&[], &[]));
+        it.facts = facts("7.0.15");
+        it.session.share();
+        assert!(!it.session.wants_upstream());
+        let login = format!("{hello} AUTH admin admin-pw");
+        assert_eq!(it.commands(&[&login, "PING"]), [hello]);
+        assert!(it.session.wants_upstream());
+        it.session.ride();
+        assert_eq!(it.session.berth().resp3, resp3, "{hello}");
+        assert_eq!(it.session.take_sent(), (1, 0), "{hello}");
+    }
+}
+
+#[test]
+fn a_transaction_with_a_script_does_not_stand_before_those_that_run_none() {
+    for inside in ["EVAL return 0", "EVALSHA x 0", "FCALL f 0"] {
+        let mut it = rider("7.0.15");
+        let whole = ["MULTI", inside, "EXEC"];
+        assert!(it.commands(&whole).is_empty(), "{inside}");
+        assert!(matches!(it.session.need(), Some(Need::Own(_))), "{inside}");
+    }
+}

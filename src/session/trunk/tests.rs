@@ -194,6 +194,29 @@ fn a_canary_flies_with_every_so_many_batches() {
 }
 
 #[test]
+fn who_has_all_that_it_is_owed_can_hinder_too() {
+    let mut trunk = trunk();
+    let (slow, other) = (trunk.board(), trunk.board());
+    trunk.send(slow, load(b"x", 1));
+    let value = "v".repeat(2 * MOST);
+    deliver(
+        &mut trunk,
+        format!("${}\r\n{value}\r\n", 2 * MOST).as_bytes(),
+    )
+    .unwrap();
+    assert_eq!(trunk.hindrance(), Some(slow));
+    // What itself or nobody waits for is no reason to cut it.
+    trunk.check();
+    trunk.send(slow, load(b"x", 1));
+    let gone = trunk.board();
+    trunk.send(gone, load(b"x", 1));
+    trunk.leave(gone);
+    assert!(!trunk.owes_others(slow));
+    trunk.send(other, load(b"y", 1));
+    assert!(trunk.owes_others(slow));
+}
+
+#[test]
 fn who_leaves_too_much_unread_hinders() {
     let mut trunk = trunk();
     let (slow, other) = (trunk.board(), trunk.board());
@@ -205,7 +228,7 @@ fn who_leaves_too_much_unread_hinders() {
     reply.extend_from_slice(b"\r\n");
     deliver(&mut trunk, &reply[..20 * 1024]).unwrap();
     assert_eq!(trunk.hindrance(), Some(slow));
-    assert!(trunk.has_followers());
+    assert!(trunk.owes_others(slow));
     assert_eq!(take(&mut trunk, slow).len(), 20 * 1024, "it streams");
     assert_eq!(trunk.hindrance(), None);
     deliver(&mut trunk, &reply[20 * 1024..]).unwrap();

@@ -154,3 +154,36 @@ fn client_info_is_about_a_connection_of_the_client_s_own() {
     );
     pong(&mut client);
 }
+
+/// As where the client has a connection of its own already.
+#[test]
+fn who_needs_a_connection_in_a_database_while_redis_is_busy_is_told_so() {
+    let server = server();
+    let proxy = start(&server);
+    let (mut endless, mut asks, mut other) = (
+        proxy.client("cart"),
+        proxy.client("cart"),
+        proxy.client("admin"),
+    );
+    assert_eq!(asks.call(&["SELECT", "3"]), ok());
+    assert_eq!(other.call(&["SELECT", "3"]), ok());
+    pong(&mut other);
+    endless.send_args(&["EVAL", ENDLESS, "0"]);
+    wait_until_busy(&server);
+    for command in [
+        &["BLPOP", "none", "1"][..],
+        &["WATCH", "k"],
+        &["SELECT", "4"],
+    ] {
+        let told = asks.call(command);
+        assert!(told.error().starts_with("BUSY "), "{command:?}: {told:?}");
+    }
+    asks.send("WATCH k\r\n");
+    assert!(asks.read_reply().error().starts_with("BUSY "));
+    assert_eq!(other.call(&["SCRIPT", "KILL"]), ok());
+    assert!(endless.read_reply().is_error());
+    assert_eq!(asks.call(&["SET", "k", "three"]), ok());
+    assert_eq!(asks.call(&["WATCH", "k"]), ok());
+    assert_eq!(asks.call(&["GET", "k"]), Reply::bulk("three"));
+    assert_eq!(other.call(&["GET", "k"]), Reply::bulk("three"));
+}

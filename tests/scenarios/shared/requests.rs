@@ -1,6 +1,6 @@
 //! What rides on a shared connection, and what gets one of its own.
 
-use super::{Witness, ok, rode_of, start};
+use super::{Witness, builder, ok, rode_of, start};
 use crate::support::{RedisServer, Reply, Version, command, pipeline};
 
 #[test]
@@ -192,4 +192,44 @@ fn resp2_and_resp3_are_served_at_once_and_hello_changes_between_them() {
     let second = at(flat, first).unwrap();
     assert!(first == 0 && at(map, second).is_some(), "{got}");
     assert_eq!(rode_of(&proxy, new).1, 0);
+}
+
+/// It is forwarded before the client has a connection, and others are on that already.
+#[test]
+fn a_hello_that_is_the_login_is_one_request_like_any_other() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = builder(&server)
+        .users("user cart on >cart-secret ~* &* +@all\nuser admin on >admin-secret ~* &* +@all\n")
+        .identities(
+            "[[identity]]\nmatch = { cn = \"cart\" }\nuser = \"cart\"\nauth = \"password\"\n\
+             [[identity]]\nmatch = { cn = \"admin\" }\nuser = \"admin\"\n",
+        )
+        .start();
+    let mut clients: Vec<_> = (0..4).map(|_| proxy.client("cart")).collect();
+    assert_eq!(clients[0].call(&["AUTH", "cart", "cart-secret"]), ok());
+    for (client, protocol) in clients[1..].iter_mut().zip(["3", "2", "3"]) {
+        client.hello(&[protocol, "AUTH", "cart", "cart-secret"]);
+    }
+    for round in 0..10 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let text = format!("{number}:{round}");
+            client.send_args(&["ECHO", &text]);
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let text = format!("{number}:{round}");
+            assert_eq!(client.read_reply(), Reply::bulk(&text));
+        }
+    }
+    for (client, nothing) in clients
+        .iter_mut()
+        .zip(["*0\r\n", "%0\r\n", "*0\r\n", "%0\r\n"])
+    {
+        client.send_args(&["HGETALL", "none"]);
+        client.expect(nothing);
+        // And it may log in anew.
+        assert_eq!(client.call(&["RESET"]), Reply::Simple("RESET".into()));
+        client.hello(&["2", "AUTH", "cart", "cart-secret"]);
+        client.send_args(&["HGETALL", "none"]);
+        client.expect("*0\r\n");
+    }
 }

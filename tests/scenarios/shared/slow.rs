@@ -217,3 +217,33 @@ fn what_is_held_for_a_slow_reader_is_what_max_reply_buffer_says() {
     eprintln!("8 that do not read: {grown} MB more");
     assert!(grown < 32, "{grown} MB");
 }
+
+/// Half of a reply is with it: what comes next would be taken for the other half.
+#[test]
+fn who_was_cut_goes_on_with_no_other_connection() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    set_big(&server, 100 * MB);
+    let proxy = builder(&server).allow_error("upstream").start();
+    let (mut stalled, mut other) = (proxy.client("cart"), proxy.client("cart"));
+    assert_eq!(other.call(&["ECHO", "x"]), Reply::bulk("x"));
+    assert_eq!(stalled.call(&["ECHO", "x"]), Reply::bulk("x"));
+    let mut direct = server.direct();
+    assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
+    stalled.send(pipeline(&[&["SET", "k", "v"], &["GET", "big"]]));
+    thread::sleep(Duration::from_millis(200));
+    other.send_args(&["ECHO", "behind"]);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
+    assert_eq!(other.read_reply(), Reply::bulk("behind"));
+    // It is cut, and doesn't know. The connection that it was on ends.
+    let killed = direct.call(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(matches!(killed, Reply::Integer(1..)), "{killed:?}");
+    thread::sleep(Duration::from_millis(200));
+    stalled.send_args(&["ECHO", "a reply of another connection"]);
+    thread::sleep(Duration::from_millis(200));
+    let read = stalled.read_to_close();
+    assert!(read.len() < 100 * MB, "{}", read.len());
+    let text = b"a reply of another connection";
+    assert!(!read.windows(text.len()).any(|part| part == text));
+    assert_eq!(other.call(&["ECHO", "x"]), Reply::bulk("x"));
+}

@@ -231,3 +231,30 @@ fn a_named_script_is_there_when_another_redis_has_come() {
     assert_eq!(client.call(&call), Reply::Nil);
     assert_eq!(rode_of(&proxy, client).1, 0);
 }
+
+/// Its word to who comes is no answer to ECHO.
+#[test]
+fn a_full_upstream_is_shared_again_once_there_is_room() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = builder(&server).allow_error("upstream").start();
+    let mut witness = Witness::of(&server);
+    let most = |witness: &mut Witness, count: &str| {
+        assert_eq!(witness.call(&["CONFIG", "SET", "maxclients", count]), ok());
+    };
+    let mut first = proxy.client("cart");
+    assert_eq!(first.call(&["SET", "k", "v"]), ok());
+    most(&mut witness, "1");
+    let mut turned_away = proxy.client("cart");
+    let script = ["EVAL", "return 1", "0"];
+    turned_away.send_args(&script);
+    turned_away.expect_close();
+    most(&mut witness, "100");
+    let open = witness.open();
+    let mut clients: Vec<_> = (0..5).map(|_| proxy.client("cart")).collect();
+    for client in &mut clients {
+        assert_eq!(client.call(&script), Reply::Integer(1));
+        assert_eq!(client.call(&["SET", "k", "v"]), ok());
+    }
+    assert_eq!(witness.open(), open + 1, "one for scripts");
+    assert!(!proxy.log_text().contains("a connection each"));
+}
