@@ -72,6 +72,10 @@ enum Ending {
 /// written: what they add goes with it. Without pipelining that is what makes batches at all.
 const YIELDS: u32 = 1;
 
+/// A batch of this size is written at once: Redis can work on it while the next one grows. (Pipelines of
+/// 64 get 5 to 15 % more through than where they wait for others.)
+const ENOUGH: usize = 4 * 1024;
+
 /// Read at once. Replies to many clients come together.
 const READ: usize = 64 * 1024;
 
@@ -387,7 +391,7 @@ impl Driver {
         if trunk.unwritten().is_empty() {
             return Poll::Pending;
         }
-        if self.yielded < YIELDS {
+        if self.yielded < YIELDS && trunk.unwritten().len() < ENOUGH {
             self.yielded += 1;
             drop(trunk);
             // Nobody needs to wake it for more.
