@@ -65,6 +65,8 @@ enum Ending {
     Closed,
     /// Nobody used it any more.
     Deserted,
+    /// A session has noticed that its replies can't be its own, and has told so.
+    Failed,
     Desync(Desync),
 }
 
@@ -262,6 +264,12 @@ fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
         Ending::Deserted => {
             tracing::debug!(upstream, "a shared connection is closed: nobody uses it")
         }
+        Ending::Failed => {
+            tracing::warn!(
+                upstream,
+                "a shared connection is closed: a session's replies were out of step"
+            );
+        }
         Ending::Closed => tracing::warn!(upstream, "the upstream has closed a shared connection"),
         Ending::Desync(Desync::Credential) => {
             tracing::warn!(
@@ -302,7 +310,7 @@ impl Driver {
             }
         }
         if self.line.closed.get() {
-            return Poll::Ready(Ending::Desync(Desync::Credential));
+            return Poll::Ready(Ending::Failed);
         }
         if let Poll::Ready(ending) = self.poll_read(cx) {
             return Poll::Ready(ending);
