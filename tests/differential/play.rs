@@ -34,6 +34,10 @@ struct Mark {
 /// Redis answers at once but for who blocks, for 20 ms at most where not for ever.
 const UNANSWERED: Duration = Duration::from_millis(150);
 
+/// A client that has no answer for so long is blocked: what it has sent in many pieces may be on its
+/// way for some turns, on a busy machine.
+const BLOCKED_AFTER: Duration = Duration::from_millis(30);
+
 /// A client that Redis stops reading from after so much in one turn.
 const READ_AT_ONCE: usize = 8 << 10;
 
@@ -264,7 +268,9 @@ fn settle(wires: &mut [Wire], step: &Step, sent: usize, side: &mut Side, mode: M
             if quiet > quiet_turns && last.elapsed() > UNANSWERED {
                 break false;
             }
-        } else if quiet >= quiet_turns {
+        } else if quiet >= quiet_turns
+            && (step.ends != Ends::Blocked || last.elapsed() > BLOCKED_AFTER)
+        {
             break step.ends != Ends::Blocked;
         }
         if now != known {
