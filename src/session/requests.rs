@@ -17,10 +17,10 @@ use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
-use super::routing::{Admission, Asked, Denial, MOST_SHARED};
+use super::routing::{Admission, Asked, Denial, MOST_SHARED, Routing};
 use super::rules::Rules;
 use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
-use super::slots::Slot;
+use super::slots::{Slot, Slots};
 use super::state::{Flow, OUTDATED, Phase, Session};
 
 /// A request that is this long and not whole gets its verdict early, so that large values stream.
@@ -196,36 +196,20 @@ impl Session {
             action = Action::Refuse(refusal);
         }
         let len = self.scanner.consumed();
-        if let Action::Forward(permit, kind, _) = &action
-            && self.routing.shares()
-        {
+        if self.routing.shares() {
             let rest = up.unscanned().get(len..).unwrap_or_default();
-            let asked = Asked {
-                command: permit.command(),
-                kind: *kind,
-                scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
-                scripts_share: taking.facts.version >= SCRIPTS_SHARE,
-                args,
-                len: whole.then_some(len),
-                rest,
-            };
-            let (slots, known, login) = (&self.slots, &self.known, &self.login);
-            match (self.routing).admit(&asked, slots, known, login, taking.rules) {
-                Admission::Go => {}
-                Admission::Wait => {
-                    self.holding = true;
-                    return false;
-                }
-                Admission::Refuse(why) => {
-                    let (scratch, login) = (&mut self.scratch, &self.login);
-                    let standing = Standing {
-                        slots: &self.slots,
-                        known: &self.known,
-                        routing: &self.routing,
-                    };
-                    action = deny(why, scratch, login, standing, &args, taking);
-                }
-            }
+            let here = (whole.then_some(len), rest);
+            let (routing, login) = (&mut self.routing, &self.login);
+            let whose = (login, &self.slots, &self.known);
+            action = route(
+                action,
+                &args,
+                here,
+                routing,
+                whose,
+                &mut self.scratch,
+                taking,
+            );
         }
         note_listening(&action, &args, &mut self.known);
         let forwarded = match action {
@@ -291,37 +275,22 @@ impl Session {
             routing: &self.routing,
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
-        let action = prepare(scratch, login, standing, self.id, &args, taking);
-        let admission = match &action {
-            Action::Forward(permit, kind, _) if self.routing.shares() => {
-                let asked = Asked {
-                    command: permit.command(),
-                    kind: *kind,
-                    scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
-                    scripts_share: taking.facts.version >= SCRIPTS_SHARE,
-                    args,
-                    len: Some(len),
-                    // People type MULTI and wait for its reply.
-                    rest: &[],
-                };
-                let (slots, known, login) = (&self.slots, &self.known, &self.login);
-                (self.routing).admit(&asked, slots, known, login, taking.rules)
-            }
-            _ => Admission::Go,
-        };
-        let action = match admission {
-            Admission::Go => action,
-            Admission::Wait => Action::Hold,
-            Admission::Refuse(why) => {
-                let (scratch, login) = (&mut self.scratch, &self.login);
-                let standing = Standing {
-                    slots: &self.slots,
-                    known: &self.known,
-                    routing: &self.routing,
-                };
-                deny(why, scratch, login, standing, &args, taking)
-            }
-        };
+        let mut action = prepare(scratch, login, standing, self.id, &args, taking);
+        if self.routing.shares() {
+            // People type MULTI and wait for its reply.
+            let here = (Some(len), &[][..]);
+            let (routing, login) = (&mut self.routing, &self.login);
+            let whose = (login, &self.slots, &self.known);
+            action = route(
+                action,
+                &args,
+                here,
+                routing,
+                whose,
+                &mut self.scratch,
+                taking,
+            );
+        }
         note_listening(&action, &args, &mut self.known);
         let way = match action {
             Action::Hold => Way::NotYet,
@@ -557,6 +526,44 @@ impl Session {
     pub(super) fn send_name(&mut self, name: &[u8], up: &mut Pipe) {
         encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
         self.slots.push(Slot::Swallow);
+    }
+}
+
+/// What becomes of a request where clients share connections: what policy allows may have to wait for
+/// one of its own, or for what is owed. `here`: its length where it is here whole, and what came behind
+/// it.
+fn route<'r>(
+    action: Action<'r>,
+    args: &Args<'_>,
+    (len, rest): (Option<usize>, &[u8]),
+    routing: &mut Routing,
+    (login, slots, known): (&Login, &Slots, &Known),
+    scratch: &mut BytesMut,
+    taking: &mut Taking<'r, impl Host>,
+) -> Action<'r> {
+    let Action::Forward(permit, kind, _) = &action else {
+        return action;
+    };
+    let asked = Asked {
+        command: permit.command(),
+        kind: *kind,
+        scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
+        scripts_share: taking.facts.version >= SCRIPTS_SHARE,
+        args: *args,
+        len,
+        rest,
+    };
+    match routing.admit(&asked, slots, known, login, taking.rules) {
+        Admission::Go => action,
+        Admission::Wait => Action::Hold,
+        Admission::Refuse(why) => {
+            let standing = Standing {
+                slots,
+                known,
+                routing,
+            };
+            deny(why, scratch, login, standing, args, taking)
+        }
     }
 }
 

@@ -267,22 +267,15 @@ impl Trunk {
                         match step.done {
                             None => break Ok(()),
                             Some(ReplyKind::Push) => break Err(Desync::Push),
-                            // A transaction that the server has not ended (5.0, where a script has
-                            // become busy before its EXEC) would swallow what comes behind it.
-                            Some(ReplyKind::Answer)
-                                if !self.scripts && self.input[end..seen] == *QUEUED =>
-                            {
-                                if front.queued == 0 {
-                                    break Err(Desync::Queued);
-                                }
-                                front.queued -= 1;
-                                done += 1;
-                                end = seen;
-                                if done == front.count {
-                                    break Ok(());
-                                }
-                            }
                             Some(ReplyKind::Answer) => {
+                                // A transaction that the server has not ended (5.0, where a script has
+                                // become busy before its EXEC) would swallow what comes behind it.
+                                if !self.scripts && self.input[end..seen] == *QUEUED {
+                                    let Some(left) = front.queued.checked_sub(1) else {
+                                        break Err(Desync::Queued);
+                                    };
+                                    front.queued = left;
+                                }
                                 done += 1;
                                 end = seen;
                                 if done == front.count {

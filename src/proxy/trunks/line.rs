@@ -405,9 +405,8 @@ impl Driver {
             // Nobody needs to wake it for more.
             self.line.is_awake.set(true);
             // Not before the others have run and the sockets were looked at.
-            return pin!(tokio::task::yield_now())
-                .poll(cx)
-                .map(|()| Ending::Closed);
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
         }
         self.yielded = 0;
         trunk.batch();
