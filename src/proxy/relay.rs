@@ -4,14 +4,14 @@
 mod deadlines;
 mod way;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::config;
@@ -286,7 +286,7 @@ impl<'a> Relay<'a> {
         let most = if taken { BATCH } else { READ };
         let mut moved = false;
         loop {
-            match read(self.downstream, self.up.input(), cx) {
+            match spare::read(self.downstream, self.up.input(), READ, cx) {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(Ok(0)) => {
                     self.client_closed = true;
@@ -346,7 +346,7 @@ impl<'a> Relay<'a> {
         };
         let mut moved = false;
         while !self.upstream_closed {
-            match read(stream, self.down.input(), cx) {
+            match spare::read(stream, self.down.input(), READ, cx) {
                 Poll::Pending => return Ok(moved),
                 Poll::Ready(Ok(len)) if len > 0 => {
                     moved = true;
@@ -404,18 +404,6 @@ impl<'a> Relay<'a> {
         }
         self.wants_upstream().then_some(End::WantsUpstream)
     }
-}
-
-/// Reads once, into a buffer with room for a record.
-fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    if buffer.capacity() - buffer.len() < READ / 4 {
-        buffer.reserve(READ);
-    }
-    pin!(stream.read_buf(buffer)).poll(cx)
 }
 
 // === impl End ===

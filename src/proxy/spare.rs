@@ -7,8 +7,11 @@
 //! each: 33 KB a session with buffers of their own, 18 KB so.)
 
 use std::cell::RefCell;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What a buffer has at least: a TLS record's worth, which is as much as one read can give.
 pub(super) const SIZE: usize = 16 * 1024;
@@ -50,6 +53,19 @@ pub(super) fn take_back(buffer: &mut BytesMut) {
             all.push(spare);
         }
     });
+}
+
+/// Reads once, into a buffer that has room for `size` bytes, or a good part of them.
+pub(super) fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    size: usize,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    if buffer.capacity() - buffer.len() < size / 4 {
+        buffer.reserve(size);
+    }
+    pin!(stream.read_buf(buffer)).poll(cx)
 }
 
 #[cfg(test)]

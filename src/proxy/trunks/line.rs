@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep_until};
 
 use crate::session::{Desync, Load, Rider, Trunk};
@@ -372,11 +372,7 @@ impl Driver {
             {
                 self.slow = None;
             }
-            let input = trunk.input();
-            if input.capacity() - input.len() < READ / 4 {
-                input.reserve(READ);
-            }
-            match read(&mut self.stream, input, cx) {
+            match spare::read(&mut self.stream, trunk.input(), READ, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(len)) if len > 0 => {
                     let riders = self.line.riders.borrow();
@@ -428,12 +424,4 @@ impl Driver {
         }
         Poll::Pending
     }
-}
-
-fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    pin!(stream.read_buf(buffer)).poll(cx)
 }
