@@ -1,6 +1,7 @@
 //! `[[listener]]`: where clients come in, from where, and with which proof.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -223,11 +224,7 @@ fn read_tls(mut section: Section<'_>) -> Option<ListenerTls> {
         let entry = section.required_text("client_ca");
         entry.and_then(|entry| Some(base.join(entry.text()?)))
     };
-    section.not_built(
-        "crl",
-        Some(Raw::List(Vec::new())),
-        "certificate revocation lists",
-    );
+    let crl = read_crl(&mut section, client_auth);
     let choices = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let min_version = section.choice("min_version", &choices);
     section.finish();
@@ -236,8 +233,25 @@ fn read_tls(mut section: Section<'_>) -> Option<ListenerTls> {
         key: key?,
         client_ca,
         client_auth,
+        crl,
         min_version: min_version.map_or(TlsVersion::V1_2, |(_, version)| version),
     })
+}
+
+/// The files of revocation lists.
+fn read_crl(section: &mut Section<'_>, client_auth: ClientAuth) -> Vec<PathBuf> {
+    let base = section.report.base();
+    let entries = section.list("crl").unwrap_or_default();
+    let files = entries.iter().filter_map(|entry| {
+        if client_auth == ClientAuth::None {
+            entry.problem("is not used: client_auth = \"none\" asks for no certificate");
+        }
+        entry.parsed(|text| match text {
+            "" => Err("must not be empty".to_owned()),
+            _ => Ok(base.join(text)),
+        })
+    });
+    files.collect()
 }
 
 /// The networks of a list; `None` where there is no such key.

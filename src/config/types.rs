@@ -119,6 +119,8 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether a client must show a certificate.
     pub client_auth: ClientAuth,
+    /// Lists of revoked certificates, PEM, of all issuers that a chain may have; none: not asked.
+    pub crl: Vec<PathBuf>,
     /// The oldest protocol version that is spoken.
     pub min_version: TlsVersion,
 }

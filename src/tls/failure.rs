@@ -30,6 +30,10 @@ pub enum HandshakeFailureKind {
     ClientCertificateNotYetValid,
     /// The client's certificate may not be used by clients (extended key usage).
     WrongPurpose,
+    /// The client's certificate, or an issuer of it, is revoked.
+    RevokedClientCertificate,
+    /// No revocation list says whether it is, or the one that would has expired.
+    RevocationUnknown,
     /// The client's certificate is bad in another way.
     BadClientCertificate,
     /// What came was no TLS; mostly a client that speaks plain Redis.
@@ -144,6 +148,12 @@ fn certificate_kind(error: &CertificateError) -> HandshakeFailureKind {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             HandshakeFailureKind::WrongPurpose
         }
+        CertificateError::Revoked => HandshakeFailureKind::RevokedClientCertificate,
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            HandshakeFailureKind::RevocationUnknown
+        }
         _ => HandshakeFailureKind::BadClientCertificate,
     }
 }
@@ -179,6 +189,8 @@ impl HandshakeFailureKind {
             Self::ExpiredClientCertificate => "expired_client_certificate",
             Self::ClientCertificateNotYetValid => "client_certificate_not_yet_valid",
             Self::WrongPurpose => "wrong_purpose",
+            Self::RevokedClientCertificate => "revoked_client_certificate",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::BadClientCertificate => "bad_client_certificate",
             Self::NotTls => "not_tls",
             Self::Version => "version_mismatch",

@@ -19,13 +19,13 @@ use x509_parser::time::ASN1Time;
 
 /// A server certificate that ends sooner than this is worth a warning: two weeks are enough to renew
 /// by hand, and renewal by machine (30 days ahead with ACME) has failed by then.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(super) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Why a file of a TLS table cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{key} = {:?}: {reason}", path.display())]
 pub struct TlsProblem {
-    /// The configuration key that names the file: `cert`, `key`, `client_ca` or `ca`; or
+    /// The configuration key that names the file: `cert`, `key`, `client_ca`, `crl` or `ca`; or
     /// `server_name`, which is no file.
     pub key: &'static str,
     /// The file.
@@ -91,19 +91,24 @@ pub(super) fn key_pair(
 pub(super) fn certificates(
     source: Source<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, Vec<TlsProblem>> {
+    let certificates = of_kind(source, SectionKind::Certificate, "certificate")?;
+    Ok(certificates.into_iter().map(CertificateDer::from).collect())
+}
+
+/// The content of every section of one kind in a file, in its order; at least one.
+pub(super) fn of_kind(
+    source: Source<'_>,
+    kind: SectionKind,
+    what: &str,
+) -> Result<Vec<Vec<u8>>, Vec<TlsProblem>> {
     let sections = sections(source)?;
     let found = describe(&sections);
-    let certificates: Vec<_> = sections
-        .into_iter()
-        .filter(|(kind, _)| *kind == SectionKind::Certificate)
-        .map(|(_, der)| CertificateDer::from(der))
-        .collect();
-    if certificates.is_empty() {
-        return Err(vec![
-            source.problem(format!("holds no certificate ({found})")),
-        ]);
+    let wanted = sections.into_iter().filter(|(found, _)| *found == kind);
+    let wanted: Vec<_> = wanted.map(|(_, der)| der).collect();
+    if wanted.is_empty() {
+        return Err(vec![source.problem(format!("holds no {what} ({found})"))]);
     }
-    Ok(certificates)
+    Ok(wanted)
 }
 
 /// Parses one certificate to its end.
@@ -193,6 +198,8 @@ fn describe(sections: &[(SectionKind, Vec<u8>)]) -> &'static str {
         "it holds a certificate"
     } else if has(&[SectionKind::Csr]) {
         "it holds a certificate request"
+    } else if has(&[SectionKind::Crl]) {
+        "it holds a revocation list"
     } else {
         "it holds something else"
     }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -55,6 +56,7 @@ pub(super) fn ca_params(common_name: &str) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![
         KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
         KeyUsagePurpose::DigitalSignature,
     ];
     params
@@ -80,6 +82,26 @@ pub(super) fn leaf_params(common_name: &str) -> CertificateParams {
 
 pub(super) fn signed(params: &CertificateParams, ca: &Ca) -> CertificateDer<'static> {
     params.signed_by(&key(), ca).unwrap().der().clone()
+}
+
+/// A list of this authority that revokes these serial numbers, PEM: from so long to so long from now.
+pub(super) fn crl(ca: &Ca, revoked: &[&SerialNumber], from: Duration, to: Duration) -> String {
+    let now = OffsetDateTime::now_utc();
+    let revoked = revoked.iter().map(|serial| RevokedCertParams {
+        serial_number: (*serial).clone(),
+        revocation_time: now,
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let params = CertificateRevocationListParams {
+        this_update: now + from,
+        next_update: now + to,
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    params.signed_by(ca).unwrap().pem().unwrap()
 }
 
 pub(super) fn write(path: &Path, text: impl AsRef<[u8]>) -> PathBuf {
@@ -117,6 +139,7 @@ impl Files {
             key: self.path("server.key"),
             client_ca: Some(self.path("ca.pem")),
             client_auth: ClientAuth::Required,
+            crl: Vec::new(),
             min_version: TlsVersion::V1_2,
         }
     }

@@ -10,6 +10,7 @@ mod failure;
 mod far_failure;
 mod files;
 mod proven;
+mod revocation;
 mod roots;
 mod server;
 

@@ -32,6 +32,8 @@ struct Proof {
     certificate: Arc<Certificate>,
     /// Seconds since the Unix epoch.
     verified_at: i64,
+    /// The same: the first end of what the verification needed.
+    good_until: i64,
 }
 
 /// rustls' own verifier, spared what it has found good before.
@@ -69,20 +71,23 @@ impl Proven {
         let fingerprint = fingerprint(chain);
         let proofs = self.proofs();
         let proof = proofs.get(&fingerprint)?;
-        let in_date = proof.verified_at <= now && now <= proof.certificate.not_after;
+        let in_date = proof.verified_at <= now && now <= proof.good_until;
         in_date.then(|| Arc::clone(&proof.certificate))
     }
 
-    /// Remembers a chain that was verified at the time `now`, and what it states.
+    /// Remembers a chain that was verified at the time `now`, and what it states. Beside its own end
+    /// `others` counts, that of what else was asked.
     pub(super) fn put<'c>(
         &self,
         chain: impl Iterator<Item = &'c CertificateDer<'c>>,
         certificate: &Arc<Certificate>,
         now: i64,
+        others: i64,
     ) {
         let proof = Proof {
             certificate: Arc::clone(certificate),
             verified_at: now,
+            good_until: others.min(certificate.not_after),
         };
         let fingerprint = fingerprint(chain);
         let mut proofs = self.proofs();
@@ -179,17 +184,20 @@ mod tests {
         let proven = Proven::default();
         let chain = [der(b"leaf"), der(b"issuer")];
         assert_eq!(proven.find(chain.iter(), 100), None);
-        proven.put(chain.iter(), &until(200), 100);
+        proven.put(chain.iter(), &until(200), 100, i64::MAX);
         for (now, known) in [(99, false), (100, true), (200, true), (201, false)] {
             assert_eq!(proven.find(chain.iter(), now).is_some(), known, "{now}");
         }
+        proven.put(chain.iter(), &until(200), 100, 150);
+        assert!(proven.find(chain.iter(), 150).is_some());
+        assert_eq!(proven.find(chain.iter(), 151), None, "a list has ended");
     }
 
     #[test]
     fn another_chain_is_another_matter() {
         let proven = Proven::default();
         let chain = [der(b"leaf"), der(b"issuer")];
-        proven.put(chain.iter(), &until(200), 100);
+        proven.put(chain.iter(), &until(200), 100, i64::MAX);
         for other in [
             vec![],
             vec![der(b"leaf")],
@@ -206,7 +214,7 @@ mod tests {
         let proven = Proven::default();
         for number in 0..3 * MOST {
             let chain = [der(&number.to_be_bytes())];
-            proven.put(chain.iter(), &until(200), 100);
+            proven.put(chain.iter(), &until(200), 100, i64::MAX);
             assert!(proven.find(chain.iter(), 100).is_some());
             assert!(proven.proofs().len() <= MOST);
         }

@@ -10,12 +10,13 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use tokio_rustls::rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, KeyUsage, RevocationOptions, VerifiedPath};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::x509::X509Version;
 
 use super::facts;
 use super::files::{self, Source, TlsProblem};
+use super::revocation::Revocations;
 use crate::identity::Certificate;
 
 /// Why a client certificate that was shown in a finished handshake is not accepted.
@@ -37,6 +38,15 @@ pub enum CertificateRefusal {
     /// No chain to a root of the listener, or the certificate is meant for something else.
     #[error("the client certificate is not trusted: {0}")]
     Untrusted(String),
+    /// Its issuer has revoked the certificate, or an issuer of it.
+    #[error("the client certificate or one of its issuers is revoked")]
+    Revoked,
+    /// Whether it is revoked can't be told: an issuer of its chain has no revocation list here.
+    #[error("one of the client certificate's issuers has no revocation list in crl")]
+    RevocationUnknown,
+    /// Whether it is revoked can't be told any more: a revocation list is past its end.
+    #[error("a revocation list has expired")]
+    RevocationListExpired,
     /// The certificate is signed well but says something that must not be matched against rules.
     #[error("the client certificate is malformed: {0}")]
     Malformed(&'static str),
@@ -49,6 +59,7 @@ pub(super) struct Roots {
     /// What the anchors in `store.roots` don't keep of their certificates, by the same index.
     details: Vec<RootDetails>,
     algorithms: WebPkiSupportedAlgorithms,
+    revocations: Option<Revocations>,
 }
 
 #[derive(Debug)]
@@ -56,6 +67,7 @@ struct RootDetails {
     not_before: i64,
     not_after: i64,
     spki_sha256: String,
+    name: String,
 }
 
 // === impl CertificateRefusal ===
@@ -68,6 +80,9 @@ impl CertificateRefusal {
             Self::Expired => "certificate_expired",
             Self::NotYetValid => "certificate_not_yet_valid",
             Self::Untrusted(_) => "certificate_untrusted",
+            Self::Revoked => "certificate_revoked",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::RevocationListExpired => "crl_expired",
             Self::Malformed(_) => "certificate_malformed",
         }
     }
@@ -81,6 +96,9 @@ impl From<webpki::Error> for CertificateRefusal {
             Error::CertExpired { .. } => Self::Expired,
             Error::CertNotValidYet { .. } => Self::NotYetValid,
             Error::UnknownIssuer => Self::Untrusted("unknown issuer".to_owned()),
+            Error::CertRevoked => Self::Revoked,
+            Error::UnknownRevocationStatus => Self::RevocationUnknown,
+            Error::CrlExpired { .. } => Self::RevocationListExpired,
             Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Self::Untrusted(
                 "its extended key usage does not allow this use (a client needs clientAuth)"
                     .to_owned(),
@@ -115,6 +133,7 @@ impl Roots {
             store: Arc::new(RootCertStore::empty()),
             details: Vec::new(),
             algorithms: provider.signature_verification_algorithms,
+            revocations: None,
         };
         let mut store = RootCertStore::empty();
         let mut problems = Vec::new();
@@ -144,6 +163,24 @@ impl Roots {
         warnings.extend(out_of_date.iter().map(ToString::to_string));
         roots.store = Arc::new(store);
         Ok(roots)
+    }
+
+    /// From now on a chain must have a list of each issuer, and be on none. Returns the names of the
+    /// roots that have none here.
+    pub(super) fn revoke(&mut self, revocations: Revocations) -> Vec<String> {
+        let anchors = self.store.roots.iter().zip(&self.details);
+        let bare = anchors.filter(|(anchor, _)| {
+            // The anchor's name has lost its outer tag; a list's issuer has it not either.
+            !revocations.covers(anchor.subject.as_ref())
+        });
+        let bare = bare.map(|(_, details)| details.name.clone()).collect();
+        self.revocations = Some(revocations);
+        bare
+    }
+
+    /// The lists that [`Roots::revoke`] was given.
+    pub(super) fn revocations(&self) -> Option<&Revocations> {
+        self.revocations.as_ref()
     }
 
     pub(super) fn store(&self) -> Arc<RootCertStore> {
@@ -220,15 +257,21 @@ impl Roots {
             let details = self.details_of(path).ok_or(webpki::Error::UnknownIssuer)?;
             details.check(seconds, time)
         };
-        let path = entity.verify_for_usage(
-            self.algorithms.all,
-            &self.store.roots,
-            intermediates,
-            time,
-            usage,
-            None,
-            Some(&root_in_date),
-        )?;
+        let verify = |revocation: Option<RevocationOptions<'_>>| {
+            entity.verify_for_usage(
+                self.algorithms.all,
+                &self.store.roots,
+                intermediates,
+                time,
+                usage,
+                revocation,
+                Some(&root_in_date),
+            )
+        };
+        let path = match &self.revocations {
+            Some(revocations) => revocations.with(verify)?,
+            None => verify(None)?,
+        };
         Ok(path)
     }
 
@@ -255,6 +298,7 @@ fn root(der: &CertificateDer<'_>, store: &mut RootCertStore) -> Result<RootDetai
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         spki_sha256: sha256_hex(certificate.public_key().raw),
+        name: facts::distinguished_name(certificate.subject()),
     })
 }
 

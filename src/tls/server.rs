@@ -4,9 +4,11 @@
 //! old one.
 
 use std::fmt;
+use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
@@ -18,6 +20,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, SupportedProtocolVers
 use super::files::{self, Source, TlsProblem};
 use super::proven::{Proven, ProvenFirst};
 use super::provider;
+use super::revocation::Revocations;
 use super::roots::{CertificateRefusal, Roots};
 use crate::config::{ClientAuth, ListenerTls, TlsVersion};
 use crate::identity::Certificate;
@@ -38,6 +41,7 @@ pub struct ServerTls {
     /// The chains that these roots have found good.
     proven: Arc<Proven>,
     warnings: Vec<String>,
+    fingerprint: [u8; 32],
 }
 
 // === impl ServerTls ===
@@ -49,6 +53,8 @@ impl ServerTls {
         let provider = provider();
         let now = SystemTime::now();
         let mut warnings = Vec::new();
+        // Before anything is read: where a file changes meanwhile, the next load finds a difference.
+        let fingerprint = fingerprint(settings);
 
         let cert = Source {
             key: "cert",
@@ -60,17 +66,21 @@ impl ServerTls {
         };
         let pair = files::key_pair(cert, key, &provider, now);
         let roots = load_roots(settings, &provider, now, &mut warnings);
-        let (pair, roots) = match (pair, roots) {
-            (Ok(pair), Ok(roots)) => (pair, roots),
-            (pair, roots) => {
-                return Err([pair.err(), roots.err()]
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .collect());
+        let revocations = Revocations::load(&settings.crl, now, &mut warnings);
+        let (pair, mut roots, revocations) = match (pair, roots, revocations) {
+            (Ok(pair), Ok(roots), Ok(revocations)) => (pair, roots, revocations),
+            (pair, roots, revocations) => {
+                let problems = [pair.err(), roots.err(), revocations.err()];
+                return Err(problems.into_iter().flatten().flatten().collect());
             }
         };
         warnings.extend_from_slice(&pair.warnings);
+        if let (Some(roots), Some(revocations)) = (&mut roots, revocations) {
+            let bare = roots.revoke(revocations);
+            warnings.extend(bare.iter().map(|name| {
+                format!("no crl is of {name}: no certificate that it has signed is let in")
+            }));
+        }
 
         // What is left to fail comes from the provider (no randomness), not from a file; it is
         // reported under the file it was needed for.
@@ -100,6 +110,7 @@ impl ServerTls {
             roots,
             proven,
             warnings,
+            fingerprint,
         })
     }
 
@@ -107,6 +118,12 @@ impl ServerTls {
     /// certificate that ends soon, a chain out of order.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether `other` was made of the same settings and files, so that this one can go on in its
+    /// place: with its tickets, and with what it has verified.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
     }
 
     /// How many different authorities may sign client certificates. Above one, an identity rule that
@@ -159,7 +176,10 @@ impl ServerTls {
             return Ok(known);
         }
         let certificate = Arc::new(roots.verify(chain, now)?);
-        self.proven.put(chain.iter(), &certificate, seconds);
+        let lists = roots
+            .revocations()
+            .map_or(i64::MAX, Revocations::next_update);
+        self.proven.put(chain.iter(), &certificate, seconds, lists);
         Ok(certificate)
     }
 }
@@ -171,6 +191,20 @@ impl fmt::Debug for ServerTls {
             .field("number_of_roots", &self.number_of_roots())
             .finish_non_exhaustive()
     }
+}
+
+/// A digest over the settings and all files that they name.
+fn fingerprint(settings: &ListenerTls) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(format!("{settings:?}"));
+    let pair = [&settings.cert, &settings.key].into_iter();
+    for path in pair.chain(&settings.client_ca).chain(&settings.crl) {
+        // What can't be read is a problem elsewhere.
+        let content = fs::read(path).unwrap_or_default();
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(content);
+    }
+    hash.finalize().into()
 }
 
 fn load_roots(
@@ -206,6 +240,12 @@ fn client_verifier(
         return Ok(WebPkiClientVerifier::no_client_auth());
     };
     let builder = WebPkiClientVerifier::builder_with_provider(roots.store(), Arc::clone(provider));
+    let builder = match roots.revocations() {
+        Some(revocations) => builder
+            .with_crls(revocations.ders())
+            .enforce_revocation_expiration(),
+        None => builder,
+    };
     let builder = match client_auth {
         ClientAuth::Required => builder,
         ClientAuth::Optional | ClientAuth::None => builder.allow_unauthenticated(),

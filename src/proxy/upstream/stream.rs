@@ -98,6 +98,7 @@ mod tests {
             key: dir.path().join("server.key"),
             client_ca: None,
             client_auth: ClientAuth::None,
+            crl: Vec::new(),
             min_version: TlsVersion::V1_3,
         })
         .unwrap();
