@@ -3,10 +3,12 @@
 
 mod acl_files;
 mod commands;
+mod configuration;
 mod prepare;
 mod replace_files;
 mod script_files;
 mod upstreams;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
@@ -17,11 +19,12 @@ use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
 use crate::net::{most_connections, raise_file_limit};
-use crate::proxy::{Connector, ListenerParts, Service, ServiceParts};
+use crate::proxy::{Cause, Connector, Fingerprint, ListenerParts, Service, ServiceParts};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
 use acl_files::AclFiles;
+use configuration::{ConfigurationFile, split};
 
 pub use commands::Teachers;
 pub use prepare::prepare;
@@ -32,6 +35,8 @@ pub use upstreams::check_upstreams;
 pub struct Prepared {
     /// What the file says.
     pub config: Config,
+    /// A digest of it, as it was before it was read.
+    digest: Fingerprint,
     /// Where `rules` has its users from.
     files: AclFiles,
     /// What requests are judged by.
@@ -100,27 +105,23 @@ fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, St
     Ok(warning)
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, then drains. `environment` is what `prepared` was made with.
 ///
 /// # Errors
 /// [`AppError::Start`].
-pub fn run(prepared: Prepared) -> Result<(), AppError> {
-    let Prepared {
-        files,
-        config,
-        rules,
-        mut listeners,
-        upstreams,
-        mut warnings,
-    } = prepared;
+pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result<(), AppError> {
     let start = |error: String| AppError::Start(vec![error]);
     // Declared first, so that it is the last to end.
-    let _log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
-    let lowered = fit_connections(&mut listeners).map_err(|reason| {
-        AppError::Configuration(vec![format!("{}: {reason}", config.path.display())])
+    let _log =
+        start_log(&prepared.config.log).map_err(|error| start(format!("the log: {error}")))?;
+    let lowered = fit_connections(&mut prepared.listeners).map_err(|reason| {
+        let file = prepared.config.path.display();
+        AppError::Configuration(vec![format!("{file}: {reason}")])
     })?;
-    warnings.extend(lowered);
-    for warning in &warnings {
+    prepared.warnings.extend(lowered);
+    let upstreams = std::mem::take(&mut prepared.upstreams);
+    let (loaded, config) = split(prepared);
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let audit = match config.audit.decisions {
@@ -133,27 +134,23 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         .enable_all()
         .build()
         .map_err(|error| start(error.to_string()))?;
-    let hash = rules.policy().content_hash().to_owned();
+    let hash = loaded.rules.policy().content_hash().to_owned();
     let bound: Vec<String> = config
         .listeners
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
+    let configuration = Arc::new(ConfigurationFile::new(&config, environment));
     let service = Service::new(ServiceParts {
-        rules,
-        files: Box::new(files),
-        identities: config.identities,
-        listeners,
+        loaded,
+        configuration: Box::new(Arc::clone(&configuration)),
         upstreams,
-        addresses: config.addresses,
         audit,
-        write_timeout: config.limits.write_timeout,
-        max_reply_buffer: config.limits.max_reply_buffer,
     });
     let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
-        let running = service
+        let running = Arc::clone(&service)
             .start(config.workers)
             .await
             .map_err(|errors| AppError::Start(errors.iter().map(ToString::to_string).collect()))?;
@@ -164,6 +161,9 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
             policy = hash,
             "respgate serves"
         );
+        if let Some(period) = config.watch_files {
+            tokio::spawn(watch::watch(Arc::clone(&service), configuration, period));
+        }
         let signal = ends.next().await;
         tracing::info!(signal, deadline = ?DRAIN, "draining: no new connections");
         let cut = tokio::select! {
@@ -214,11 +214,8 @@ impl Ends {
 
     /// Beside everything else: files may take their time. It logs what it does.
     fn reload(&self) {
-        tracing::info!(
-            "SIGHUP: reloading the ACL files; a change of the configuration or of certificates \
-             needs a restart"
-        );
+        tracing::info!("SIGHUP: reloading the configuration and all that it names");
         let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || service.reload(false));
+        tokio::task::spawn_blocking(move || service.reload(Cause::Signal));
     }
 }

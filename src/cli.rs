@@ -90,9 +90,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run { config } => prepare(&config, Teachers::Upstreams)
-            .and_then(app::run)
-            .map(|()| 0),
+        Command::Run { config } => run(&config).map(|()| 0),
         Command::Check { config, upstream } => check(&config, upstream),
         Command::Explain {
             config,
@@ -119,6 +117,15 @@ pub fn main() -> ExitCode {
             })
         }
     }
+}
+
+fn run(path: &std::path::Path) -> Result<(), AppError> {
+    let environment: Vec<_> = config::environment().collect();
+    let variables = environment.iter().cloned();
+    app::run(
+        app::prepare(path, variables, Teachers::Upstreams)?,
+        environment,
+    )
 }
 
 fn prepare(path: &std::path::Path, teachers: Teachers) -> Result<Prepared, AppError> {

@@ -11,12 +11,14 @@ use crate::session::Facts;
 use super::acl_files::AclFiles;
 
 /// Whom to ask for commands that the files name and the table lacks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Teachers {
     /// Nobody: what isn't declared is unknown.
     Nobody,
     /// The upstreams, each over a connection of its own.
     Upstreams,
+    /// The same, if what they have taught already isn't enough.
+    Running(Vec<Command>),
 }
 
 /// Names and users under one table; `None` where something is wrong with them, which is then told.
@@ -39,12 +41,22 @@ pub(super) fn compile(
 ) -> Compiled {
     let mut table = Table::builtin();
     declare(config, &mut table, problems);
+    if let Teachers::Running(taught) = &teachers {
+        // What is declared now needn't be learned any more.
+        let lacking = taught
+            .iter()
+            .filter(|one| table.find(one.name.as_bytes()).is_none());
+        match table.taught(lacking.cloned()) {
+            Ok(taught) => table = taught,
+            Err(error) => problems.push(format!("what the upstreams teach can't be used: {error}")),
+        }
+    }
     let mut attempt = Attempt::new(config, files, &text, &table);
     let mut notes = Vec::new();
     if attempt.lacks_commands() {
         match teachers {
             // What is wrong may be the upstreams' own settings.
-            Teachers::Upstreams if problems.is_empty() => {
+            Teachers::Upstreams | Teachers::Running(_) if problems.is_empty() => {
                 let (learned, failed) = learn_from(upstreams, &table);
                 notes = failed;
                 match table.taught(learned) {

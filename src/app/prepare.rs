@@ -1,6 +1,7 @@
 //! From a configuration file to everything that it names, loaded; or to all that is wrong with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
@@ -14,6 +15,7 @@ use crate::tls::ServerTls;
 
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
+use super::configuration::file_digest;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
@@ -27,6 +29,8 @@ pub fn prepare(
     teachers: Teachers,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
+    // Before anything is read: where the file changes meanwhile, the next load finds a difference.
+    let digest = file_digest(path);
     let config = match config::load(path, environment) {
         Ok(loaded) => Some((loaded.config, loaded.warnings)),
         Err(error) => {
@@ -76,6 +80,7 @@ pub fn prepare(
             Ok(Prepared {
                 files,
                 config,
+                digest,
                 rules,
                 listeners,
                 upstreams,
@@ -105,7 +110,7 @@ fn load_listeners(
             continue;
         }
         let tls = match settings.tls.as_ref().map(ServerTls::load).transpose() {
-            Ok(tls) => tls,
+            Ok(tls) => tls.map(Arc::new),
             Err(wrong) => {
                 let name = &settings.name;
                 let line = |problem| format!("{file}: listener.{name}.tls.{problem}");
@@ -171,7 +176,7 @@ fn check_issuers(
         return;
     }
     for ListenerParts { settings, tls, .. } in listeners {
-        let roots = tls.as_ref().map_or(0, ServerTls::number_of_roots);
+        let roots = tls.as_ref().map_or(0, |tls| tls.number_of_roots());
         if roots > 1 && rule.covers_listener(&settings.name) {
             problems.push(format!(
                 "{key}: the certificate names the user, and any of the {roots} CAs of listener \

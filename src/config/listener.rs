@@ -73,7 +73,7 @@ pub(super) fn read(
             section.integer("max_connections_per_ip", 1..=10_000_000, 1_000);
         let handshake_timeout = section.duration("handshake_timeout", Duration::from_secs(5));
         let auth_timeout = section.duration("auth_timeout", Duration::from_secs(10));
-        let idle_timeout = section.duration_or_never("idle_timeout");
+        let idle_timeout = section.duration_or_never("idle_timeout", None);
         section.finish();
         if let (Some(name), Some(upstream)) = (name, upstream) {
             listeners.push(Listener {

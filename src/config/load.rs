@@ -77,6 +77,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let identities = identity::read(&mut root, &seen);
     let (acl_files, extra_commands) = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
+    let (workers, watch_files) = settings::runtime(&mut root);
     let config = Config {
         path: path.to_owned(),
         listeners,
@@ -88,7 +89,8 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,
         limits: settings::limits(&mut root),
-        workers: settings::workers(&mut root),
+        workers,
+        watch_files,
         audit: settings::audit(&mut root),
         log: settings::log(&mut root),
     };

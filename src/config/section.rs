@@ -179,8 +179,14 @@ impl<'a> Section<'a> {
     }
 
     /// A duration that zero turns off.
-    pub(super) fn duration_or_never(&mut self, key: &'static str) -> Option<Duration> {
-        let (_, duration) = self.any_duration(key)?;
+    pub(super) fn duration_or_never(
+        &mut self,
+        key: &'static str,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let Some((_, duration)) = self.any_duration(key) else {
+            return default;
+        };
         Some(duration).filter(|duration| !duration.is_zero())
     }
 

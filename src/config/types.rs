@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Worker threads; 0 lets the program choose.
     pub workers: usize,
+    /// How often files are looked at for changes; `None`: never.
+    pub watch_files: Option<Duration>,
     /// The audit.
     pub audit: Audit,
     /// The log.

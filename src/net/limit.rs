@@ -3,20 +3,34 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 /// A listener's `max_connections`: a permit is taken before the connection is accepted, so those
 /// beyond the limit wait in the kernel's backlog and cost nothing.
 #[derive(Clone, Debug)]
-pub struct ConnectionLimit(Arc<Semaphore>);
+pub struct ConnectionLimit(Arc<Places>);
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+struct Places {
+    most: AtomicUsize,
+    taken: AtomicUsize,
+    /// A place has become free, or there are more.
+    freed: Notify,
+}
+
+/// One connection's place in [`ConnectionLimit`]; given back when dropped.
+#[derive(Debug)]
+pub struct ConnectionPermit(Arc<Places>);
 
 /// Connections of each source address.
 #[derive(Clone, Debug)]
 pub struct PerAddress {
-    most: usize,
+    most: Arc<AtomicUsize>,
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -35,12 +49,29 @@ const SPARE_FILES: u64 = 128;
 impl ConnectionLimit {
     /// At most `most` connections.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Places {
+            most: AtomicUsize::new(most),
+            taken: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }))
     }
 
-    /// Waits for a place; `None` only if the limit was closed.
-    pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).acquire_owned().await.ok()
+    /// Another limit from now on. Connections above a lower one stay, and none is added to them.
+    pub fn set(&self, most: usize) {
+        self.0.most.store(most, Ordering::Relaxed);
+        self.0.freed.notify_one();
+    }
+
+    /// Waits for a place. One task asks at a time.
+    pub async fn acquire(&self) -> ConnectionPermit {
+        loop {
+            // A place that becomes free behind this look leaves its word with `freed`.
+            if self.0.taken.load(Ordering::Acquire) < self.0.most.load(Ordering::Relaxed) {
+                self.0.taken.fetch_add(1, Ordering::AcqRel);
+                return ConnectionPermit(Arc::clone(&self.0));
+            }
+            self.0.freed.notified().await;
+        }
     }
 }
 
@@ -50,16 +81,24 @@ impl PerAddress {
     /// At most `most` connections of one address.
     pub fn new(most: usize) -> Self {
         Self {
-            most,
+            most: Arc::new(AtomicUsize::new(most)),
             counts: Arc::default(),
         }
+    }
+
+    /// Another limit from now on. Connections above a lower one stay.
+    pub fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// A place for one more; `None` if the address has all it may have.
     pub fn acquire(&self, address: IpAddr) -> Option<AddressPermit> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= self.most {
+        if *count >= self.most.load(Ordering::Relaxed) {
+            if *count == 0 {
+                counts.remove(&address);
+            }
             return None;
         }
         *count += 1;
@@ -67,6 +106,15 @@ impl PerAddress {
             address,
             counts: Arc::clone(&self.counts),
         })
+    }
+}
+
+// === impl ConnectionPermit ===
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
     }
 }
 
@@ -111,7 +159,32 @@ pub fn raise_file_limit(connections: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    fn waits(future: Pin<&mut impl Future>) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        future.poll(&mut cx).is_pending()
+    }
+
+    #[tokio::test]
+    async fn a_limit_can_be_raised_and_lowered() {
+        let limit = ConnectionLimit::new(1);
+        let first = limit.acquire().await;
+        let mut second = Box::pin(limit.acquire());
+        assert!(waits(second.as_mut()));
+        limit.set(2);
+        let second = second.await;
+        limit.set(1);
+        let mut third = Box::pin(limit.acquire());
+        assert!(waits(third.as_mut()));
+        drop(first);
+        assert!(waits(third.as_mut()), "one is left, and may be");
+        drop(second);
+        drop(third.await);
+    }
 
     #[test]
     fn an_address_gets_its_places_back() {

@@ -8,6 +8,9 @@ mod source;
 mod stream;
 
 pub use accept::{Accepted, Backoff, Listener, Listeners, listen};
-pub use limit::{AddressPermit, ConnectionLimit, PerAddress, most_connections, raise_file_limit};
+pub use limit::{
+    AddressPermit, ConnectionLimit, ConnectionPermit, PerAddress, most_connections,
+    raise_file_limit,
+};
 pub use source::{Sources, effective};
 pub use stream::{Stream, connect};

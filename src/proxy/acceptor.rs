@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::net::{Accepted, AddressPermit, Backoff, Listeners};
+use crate::net::{Accepted, AddressPermit, Backoff, ConnectionPermit, Listeners};
 use crate::telemetry::Event;
 
+use super::generation::{Generation, ListenerState};
 use super::service::{Listening, Service};
 use super::worker::Dealer;
 
@@ -16,6 +16,8 @@ use super::worker::Dealer;
 pub(super) struct Arrival {
     pub(super) socket: Accepted,
     pub(super) listening: Arc<Listening>,
+    /// What it is judged by until it is in.
+    pub(super) generation: Arc<Generation>,
     /// By then the handshake must be done.
     pub(super) deadline: Instant,
     pub(super) permits: Permits,
@@ -24,7 +26,7 @@ pub(super) struct Arrival {
 /// A connection's places in the limits; given back when it ends.
 #[derive(Debug)]
 pub(super) struct Permits {
-    _connection: OwnedSemaphorePermit,
+    _connection: ConnectionPermit,
     /// `None`: a unix socket.
     _address: Option<AddressPermit>,
 }
@@ -36,13 +38,11 @@ pub(super) async fn accept_all(
     mut listeners: Listeners,
     dealer: Dealer,
 ) {
-    let name = &*listening.settings.name;
+    let name = &*listening.name;
     let mut backoff = Backoff::default();
     loop {
         // The place is taken first: what is over the limit waits in the kernel's backlog.
-        let Some(permit) = listening.connections.acquire().await else {
-            return;
-        };
+        let permit = listening.connections.acquire().await;
         let socket = match listeners.accept().await {
             Ok(socket) => socket,
             Err(error) => {
@@ -53,13 +53,17 @@ pub(super) async fn accept_all(
             }
         };
         backoff.succeed();
-        let Some(address) = admit(&service, &listening, &socket) else {
+        let generation = service.keeper.snapshot();
+        let state = generation.settings().listener(listening.index);
+        let admitted = admit(&service, &listening, state, &socket);
+        let (Some(address), Some(state)) = (admitted, state) else {
             socket.refuse();
             continue;
         };
         let arrival = Arrival {
             socket,
-            deadline: Instant::now() + listening.settings.handshake_timeout,
+            deadline: Instant::now() + state.settings.handshake_timeout,
+            generation: Arc::clone(&generation),
             listening: Arc::clone(&listening),
             permits: Permits {
                 _connection: permit,
@@ -74,22 +78,24 @@ pub(super) async fn accept_all(
 fn admit(
     service: &Service,
     listening: &Listening,
+    state: Option<&ListenerState>,
     socket: &Accepted,
 ) -> Option<Option<AddressPermit>> {
+    let state = state?;
     let (Some(peer), Some(source)) = (socket.peer(), socket.source()) else {
         return Some(None);
     };
-    let reason = if !listening.sources.admit(source) {
+    let reason = if !state.sources.admit(source) {
         "source"
     } else if let Some(permit) = listening.per_address.acquire(source) {
         return Some(Some(permit));
     } else {
         "connections_per_ip"
     };
-    tracing::info!(listener = listening.settings.name, %peer, reason, "connection refused");
+    tracing::info!(listener = listening.name, %peer, reason, "connection refused");
     service.audit.write(&Event {
         event: "connection_refused",
-        listener: &listening.settings.name,
+        listener: &listening.name,
         peer: &peer.to_string(),
         reason,
         ..Event::default()

@@ -19,6 +19,7 @@ use crate::telemetry::Event;
 use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
 use super::acceptor::{Arrival, Permits};
+use super::generation::Generation;
 use super::host::{Peer, SessionHost};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
@@ -52,6 +53,8 @@ struct Client {
     /// The session's.
     id: u64,
     listening: Arc<Listening>,
+    /// What it was let in by.
+    generation: Arc<Generation>,
     /// Its places in the limits, and among the sessions.
     _places: (Permits, SessionGuard),
 }
@@ -78,16 +81,16 @@ pub(super) fn serve(
             session: client.id,
             opened: Instant::now().into_std(),
         };
-        let settings = &client.listening.settings;
+        let listening = &client.listening;
         let mut relay = Relay::new(
-            &service,
-            &trunks,
-            settings,
+            (&service, &trunks),
+            listening,
+            client.generation.settings(),
             session,
             &mut client.downstream,
             host,
         );
-        let upstream = &service.upstreams[settings.upstream];
+        let upstream = &service.upstreams[listening.upstream];
         let end = hold(&mut relay, upstream).await;
         if relay.session().shares() {
             let (shared, own) = relay.session().counts();
@@ -105,13 +108,16 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let Arrival {
         socket,
         listening,
+        generation,
         deadline,
         permits,
     } = arrival;
+    let settings = generation.settings();
+    let state = settings.listener(listening.index)?;
     let peer_address = socket.peer();
     let source = socket.source();
     let mut peer = Peer {
-        listener: listening.settings.name.clone(),
+        listener: listening.name.clone(),
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
         source,
@@ -124,7 +130,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
             return None;
         }
     };
-    let mut downstream = match &listening.tls {
+    let mut downstream = match &state.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
             let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
@@ -135,9 +141,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let subject = Subject {
         certificate: peer.certificate.as_deref(),
         source,
-        listener: &listening.settings.name,
+        listener: &listening.name,
     };
-    let identity = match resolve(&service.identities, &subject) {
+    let identity = match resolve(&settings.identities, &subject) {
         Ok(identity) => identity,
         Err(unmatched) => {
             let refusal = ConnectionRefusal::NoIdentity;
@@ -151,9 +157,8 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
             return None;
         }
     };
-    // Whatever changes after this, the session notices when it begins.
-    let rules = service.keeper.snapshot();
-    let login = match Login::new(identity, rules.policy()) {
+    // Whatever has changed since, the session notices when it begins.
+    let login = match Login::new(identity, generation.policy()) {
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
@@ -162,7 +167,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
             return None;
         }
     };
-    let upstream = &service.upstreams[listening.settings.upstream];
+    let upstream = &service.upstreams[listening.upstream];
     if upstream.facts.load().is_none() {
         tracing::debug!(
             peer = peer.address,
@@ -180,13 +185,13 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         user,
         "session opened"
     );
-    let mut session = Session::new(id, login, &rules);
-    if let Some(addresses) = &upstream.addresses {
-        let sentinel = listening.settings.kind == ListenerKind::Sentinel;
+    let mut session = Session::new(id, login, &generation);
+    if let Some(Some(addresses)) = settings.addresses.get(listening.upstream) {
+        let sentinel = listening.kind == ListenerKind::Sentinel;
         session.map_addresses(Arc::clone(addresses), sentinel);
     }
     // A Sentinel has few clients, and they come to listen. It has no ECHO either.
-    let sentinel = listening.settings.kind == ListenerKind::Sentinel;
+    let sentinel = listening.kind == ListenerKind::Sentinel;
     if upstream.is_shared.load(Ordering::Relaxed) && !sentinel {
         session.share();
     }
@@ -195,6 +200,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         peer,
         id,
         listening,
+        generation,
         _places: (permits, guard),
     };
     Some((client, session))
@@ -241,7 +247,7 @@ async fn part(service: &Service, client: &mut Client, end: &End) {
             );
         }
         End::Full => {
-            let upstream = service.upstreams[client.listening.settings.upstream].name();
+            let upstream = service.upstreams[client.listening.upstream].name();
             tracing::warn!(
                 session = id,
                 upstream,
@@ -357,6 +363,14 @@ async fn close(downstream: &mut Downstream) {
 // === impl Downstream ===
 
 impl Downstream {
+    /// Its TLS; `None`: plaintext.
+    pub(super) fn tls(&self) -> Option<&ServerStream<ReadAhead<Stream>>> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Plain(_) => None,
+        }
+    }
+
     /// Whether the client has reset the connection.
     pub(super) fn is_broken(&self) -> bool {
         match self {

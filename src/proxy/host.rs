@@ -14,6 +14,7 @@ use crate::telemetry::{Audit, Event};
 use crate::tls;
 
 use super::service::Service;
+use super::standing::Expulsion;
 use super::users;
 
 /// One connection, as the audit names it.
@@ -107,6 +108,26 @@ impl SessionHost<'_> {
         );
         self.service.audit.write(&Event {
             user,
+            ..self.event("session_closed", reason)
+        });
+    }
+
+    /// Writes that the session is over for the client's own sake.
+    pub(super) fn expelled(&self, user: Option<&str>, expulsion: &Expulsion) {
+        let Expulsion { reason, detail } = expulsion;
+        tracing::info!(
+            session = self.session,
+            listener = self.peer.listener,
+            peer = self.peer.address,
+            certificate = self.peer.subject(),
+            user,
+            reason,
+            detail,
+            "a session is closed: its client may not be here any more"
+        );
+        self.service.audit.write(&Event {
+            user,
+            detail: Some(detail.clone()),
             ..self.event("session_closed", reason)
         });
     }

@@ -10,11 +10,12 @@ use crate::policy::Policy;
 use crate::session::{Rules, TeachError};
 
 use super::bell::Bell;
+use super::generation::{Fingerprint, Generation, Settings};
 
 /// Keeps the rules. Reading them takes no lock; changes take turns, and each wakes every session.
 #[derive(Debug)]
 pub struct Keeper {
-    current: ArcSwap<Rules>,
+    current: ArcSwap<Generation>,
     writer: Mutex<Writer>,
     bell: Arc<Bell>,
 }
@@ -59,25 +60,25 @@ pub struct Reloaded {
 // === impl Keeper ===
 
 impl Keeper {
-    pub(super) fn new(rules: Rules, bell: Arc<Bell>) -> Self {
+    pub(super) fn new(rules: Rules, settings: Settings, bell: Arc<Bell>) -> Self {
         Self {
             writer: Mutex::new(Writer {
                 content_hash: rules.policy().content_hash().to_owned(),
                 unsaved: BTreeMap::new(),
             }),
-            current: ArcSwap::from_pointee(rules),
+            current: ArcSwap::from_pointee(Generation::new(rules, Arc::new(settings))),
             bell,
         }
     }
 
-    /// The rules of the moment, for a moment: one atomic load.
+    /// What is in force, for a moment: one atomic load.
     #[inline]
-    pub(super) fn rules(&self) -> Guard<Arc<Rules>> {
+    pub(super) fn rules(&self) -> Guard<Arc<Generation>> {
         self.current.load()
     }
 
-    /// The rules of the moment, to be held for longer.
-    pub fn snapshot(&self) -> Arc<Rules> {
+    /// What is in force, to be held for longer.
+    pub fn snapshot(&self) -> Arc<Generation> {
         self.current.load_full()
     }
 
@@ -150,15 +151,70 @@ impl Keeper {
         let old = rules.policy();
         // A user that is the same as before is the same value: its sessions needn't notice.
         let policy = loaded.reusing(old);
-        let is_lost = |name: &&String| match (old.user(name), policy.user(name)) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-            (old, new) => old.is_some() || new.is_some(),
-        };
-        let dropped: Vec<String> = writer.unsaved.keys().filter(is_lost).cloned().collect();
+        let dropped = writer.lost(old, &policy);
         may_drop(&rules, &policy, &dropped)?;
         writer.content_hash = loaded.content_hash().to_owned();
         writer.unsaved.clear();
         self.put_in_force(rules.with_policy(policy), &writer);
+        Ok(Reloaded {
+            unchanged: false,
+            dropped,
+        })
+    }
+
+    /// Puts a whole configuration in force: `loaded` with the settings that `settle` makes, given those
+    /// in force. Where the ACL files say what they said before, run-time changes of users stay: an
+    /// emergency's `off` must survive the renewal of a certificate.
+    ///
+    /// # Errors
+    /// What was learned from an upstream doesn't fit the new configuration; then nothing has changed.
+    pub(super) fn replace(
+        &self,
+        loaded: Rules,
+        fingerprint: Fingerprint,
+        settle: impl FnOnce(&Settings) -> Settings,
+    ) -> Result<Reloaded, TeachError> {
+        let mut writer = self.writer();
+        let old = self.rules();
+        let content_hash = loaded.policy().content_hash().to_owned();
+        let same_users = content_hash == writer.content_hash;
+        let same_settings = fingerprint == old.settings().fingerprint;
+        if same_users && same_settings {
+            return Ok(Reloaded {
+                unchanged: true,
+                dropped: Vec::new(),
+            });
+        }
+        let mut rules = loaded;
+        // An upstream may have taught something while the files were read.
+        if let Some(taught) = rules.taught(&old.learned())? {
+            rules = taught;
+        }
+        // Under other names or numbers an old user means something else: he is compiled anew.
+        let users = if rules.names_the_same(&old) {
+            old.policy().clone()
+        } else {
+            old.policy().recompiled(rules.table())
+        };
+        let mut dropped = Vec::new();
+        let policy = if same_users {
+            users
+        } else {
+            let policy = rules.policy().reusing(&users);
+            dropped = writer.lost(&users, &policy);
+            writer.content_hash = content_hash;
+            writer.unsaved.clear();
+            policy
+        };
+        let rules = rules.with_policy(policy).following(&old);
+        let settings = if same_settings {
+            Arc::clone(old.settings())
+        } else {
+            Arc::new(settle(old.settings()))
+        };
+        self.current
+            .store(Arc::new(Generation::new(rules, settings)));
+        self.bell.ring();
         Ok(Reloaded {
             unchanged: false,
             dropped,
@@ -193,13 +249,28 @@ impl Keeper {
 
     /// In force first, then rung: whoever is woken finds it.
     fn put_in_force(&self, rules: Rules, _turn: &MutexGuard<'_, Writer>) {
-        self.current.store(Arc::new(rules));
+        let settings = Arc::clone(self.rules().settings());
+        self.current
+            .store(Arc::new(Generation::new(rules, settings)));
         self.bell.ring();
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // A change that panicked has not come to its swap: what is here is in force.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Whose run-time changes are lost when `new` takes the place of `old`.
+    fn lost(&self, old: &Policy, new: &Policy) -> Vec<String> {
+        let is_lost = |name: &&String| match (old.user(name), new.user(name)) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (old, new) => old.is_some() || new.is_some(),
+        };
+        self.unsaved.keys().filter(is_lost).cloned().collect()
     }
 }
 

@@ -10,7 +10,8 @@
 //! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
-//! - `reload`: the ACL files read anew.
+//! - `generation`: what is in force; `reload`: everything read anew; `settle`: fitted to what runs.
+//! - `standing`: whether a client that is in may stay.
 //! - `save`: run-time changes of users, written into the ACL files.
 //! - `host`: what a session asks of the proxy; its refusals go into the audit. `users`: what it asks
 //!   about users.
@@ -19,6 +20,7 @@ mod acceptor;
 mod bell;
 mod connection;
 mod control;
+mod generation;
 mod host;
 mod keeper;
 mod read_ahead;
@@ -26,14 +28,19 @@ mod relay;
 mod reload;
 mod save;
 mod service;
+mod settle;
 mod spare;
+mod standing;
 mod trunks;
 mod upstream;
 mod users;
 mod worker;
 
 pub use control::{Gaps, Inspection, ask, inspect};
+pub use generation::{Fingerprint, Generation};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
-pub use reload::{Compiled, PolicyFiles, PolicyText};
+pub use reload::{
+    Cause, Compiled, Configuration, LastReload, Loaded, LoadedSettings, PolicyFiles, PolicyText,
+};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
 pub use upstream::{Connector, UpstreamError};

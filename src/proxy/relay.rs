@@ -9,18 +9,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::SystemTime;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use crate::config;
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 
 use super::connection::Downstream;
+use super::generation::{Generation, Settings};
 use super::host::SessionHost;
-use super::service::Service;
+use super::service::{Listening, Service};
 use super::spare;
+use super::standing::judge;
 use super::trunks::{Own, Trunks};
 use deadlines::Deadlines;
 use way::Way;
@@ -44,7 +46,8 @@ pub(super) enum End {
     Stalled,
     /// Nobody answered the client after its close.
     Cut,
-    /// Its user is gone or off, or may not hear any more what it listens to.
+    /// Its user is gone or off, or may not hear any more what it listens to; or the client itself may
+    /// not be here any more.
     Revoked,
     /// The count of replies is off.
     Desync(Desync),
@@ -56,8 +59,12 @@ pub(super) struct Relay<'a> {
     session: Session,
     downstream: &'a mut Downstream,
     trunks: Rc<Trunks>,
+    /// The number of its listener.
+    listener: usize,
     /// The number of its upstream.
     upstream: usize,
+    /// What the client was last judged by.
+    settings: Arc<Settings>,
     way: Way,
     /// Replies that are owed to what waits to go over a shared connection, and how many of them may
     /// tell that a command is queued.
@@ -102,19 +109,22 @@ const BATCH: usize = 64 * 1024;
 
 impl<'a> Relay<'a> {
     pub(super) fn new(
-        service: &Arc<Service>,
-        trunks: &Rc<Trunks>,
-        settings: &config::Listener,
+        (service, trunks): (&Arc<Service>, &Rc<Trunks>),
+        listening: &Listening,
+        settings: &Arc<Settings>,
         session: Session,
         downstream: &'a mut Downstream,
         host: SessionHost<'a>,
     ) -> Self {
+        let deadlines = Deadlines::new(settings, listening.index, host.peer);
         Self {
             service: Arc::clone(service),
             session,
             downstream,
             trunks: Rc::clone(trunks),
-            upstream: settings.upstream,
+            listener: listening.index,
+            upstream: listening.upstream,
+            settings: Arc::clone(settings),
             way: Way::None,
             unsent: (0, 0),
             up: Pipe::default(),
@@ -128,7 +138,7 @@ impl<'a> Relay<'a> {
             unread: false,
             unheard: false,
             unflushed: false,
-            deadlines: Deadlines::new(settings, service.write_timeout),
+            deadlines,
             waker: Waker::noop().clone(),
         }
     }
@@ -172,6 +182,9 @@ impl<'a> Relay<'a> {
             // Looked up behind the read: what was read after a change is never judged by the old.
             let rules = self.service.keeper.rules();
             let own_change = self.session.has_changed_rules();
+            if !Arc::ptr_eq(rules.settings(), &self.settings) && !self.obey(&rules) {
+                continue;
+            }
             if self.session.generation() != rules.generation()
                 && let Err(revoked) = self.session.adopt(&rules, &mut self.up)
             {
@@ -240,6 +253,38 @@ impl<'a> Relay<'a> {
             }
         }
         self.poll_deadlines(cx)
+    }
+
+    /// Judges the client by settings that are new to it. Returns whether it may stay.
+    #[cold]
+    fn obey(&mut self, generation: &Generation) -> bool {
+        self.settings = Arc::clone(generation.settings());
+        if !self.is_welcome() {
+            return false;
+        }
+        self.deadlines.renew(&self.settings, self.listener);
+        true
+    }
+
+    /// Whether the client may stay, by the settings and its certificate. If not, it is on its way out.
+    fn is_welcome(&mut self) -> bool {
+        let now = SystemTime::now();
+        let peer = self.host.peer;
+        let standing = match judge(&self.settings, self.listener, peer, self.downstream, now) {
+            Ok(standing) => standing,
+            Err(expulsion) => {
+                let user = self.session.login().user().map(|user| user.name());
+                self.host.expelled(user, &expulsion);
+                self.give_up(End::Revoked);
+                return false;
+            }
+        };
+        if let Err(revoked) = self.session.identify(standing.identity) {
+            self.revoke(revoked);
+            return false;
+        }
+        self.deadlines.look_at(standing.not_after, now);
+        true
     }
 
     fn revoke(&mut self, revoked: Revoked) {

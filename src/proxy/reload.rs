@@ -1,16 +1,86 @@
-//! The ACL files read anew, while sessions go on.
+//! Everything read anew, while sessions go on: the whole configuration, or the ACL files alone.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use crate::command::Command;
+use crate::config;
+use crate::identity;
 use crate::policy::{Policy, Source};
 use crate::session::Rules;
 use crate::telemetry::Event;
 
+use super::generation::Fingerprint;
 use super::keeper::Reloaded;
-use super::service::Service;
+use super::service::{ListenerParts, Service};
+use super::settle::settle;
+
+/// Where a configuration comes from.
+pub trait Configuration: Debug + Send + Sync {
+    /// Reads it with all that it names, and checks it as at start. `learned`: what the upstreams have
+    /// taught. Reads files, and may ask the upstreams.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line each.
+    fn load(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>>;
+}
+
+/// A configuration that may be put in force.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What requests are judged by.
+    pub rules: Rules,
+    /// Where its users came from.
+    pub files: Arc<dyn PolicyFiles>,
+    /// The rest.
+    pub settings: LoadedSettings,
+    /// What of it has changed and takes effect at a restart only, a line each.
+    pub stays: Vec<String>,
+    /// What is no reason not to, and should be looked at.
+    pub warnings: Vec<String>,
+}
+
+/// The part of it that isn't rules.
+#[derive(Debug)]
+pub struct LoadedSettings {
+    /// Who is who.
+    pub identities: Vec<identity::Rule>,
+    /// As configured, with their TLS loaded.
+    pub listeners: Vec<ListenerParts>,
+    /// Where replies say that a Redis is, and where the proxy before it is.
+    pub addresses: Vec<(config::Address, config::Address)>,
+    /// A client that takes nothing for so long is cut.
+    pub write_timeout: Duration,
+    /// What a client may leave unread where it shares connections, bytes.
+    pub max_reply_buffer: usize,
+    /// Of all that it was made of, but the ACL files.
+    pub fingerprint: Fingerprint,
+}
+
+/// Who wants a reload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// SIGHUP.
+    Signal,
+    /// A file has changed.
+    File,
+    /// `POST /reload`.
+    Admin,
+}
+
+/// What became of a reload.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Who wanted it.
+    pub cause: Cause,
+    /// Everything that was wrong; none: it is in force.
+    pub problems: Vec<String>,
+}
 
 /// Where the users come from.
 pub trait PolicyFiles: Debug + Send + Sync {
@@ -50,25 +120,106 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
+// === impl Cause ===
+
+impl Cause {
+    /// The label used in the log, the audit and the status. Stable.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::File => "file",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 // === impl Service ===
 
 impl Service {
-    /// Reads the ACL files anew and puts them in force whole, or not at all. Reads files, so it
-    /// may take its time; sessions go on meanwhile.
+    /// Reads the whole configuration anew and puts it in force whole, as one generation, or not at all.
+    /// Reads files, so it may take its time; sessions go on meanwhile.
     ///
-    /// Where the files say what they said before, nothing happens, unless `force`d: then at least
-    /// the run-time changes go. What was done is logged and audited here.
+    /// Where everything says what it said before, nothing happens. Where the ACL files do, run-time
+    /// changes of users stay. What was done is logged and audited here.
     ///
     /// # Errors
-    /// Everything that is wrong; then the old policy stays in force.
-    pub fn reload(&self, force: bool) -> Result<Reloaded, Vec<String>> {
-        self.reload_if(force, |_, _, _| Ok(()))
+    /// Everything that is wrong; then the old generation stays in force.
+    pub fn reload(&self, cause: Cause) -> Result<Reloaded, Vec<String>> {
+        // One at a time, from the first file to the swap: who has read last must be in force last.
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let learned = self.keeper.rules().learned();
+        let mut warnings = Vec::new();
+        let done = self.configuration.load(learned).and_then(|loaded| {
+            let Loaded {
+                rules, settings, ..
+            } = loaded;
+            warnings = loaded.warnings;
+            // Told each time: it is in force still not.
+            for line in &loaded.stays {
+                tracing::warn!("reload: {line}");
+            }
+            let fingerprint = settings.fingerprint;
+            let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
+            let replaced = self.keeper.replace(rules, fingerprint, |before| {
+                settle(settings, Some(before), &self.listeners, &self.upstreams)
+            });
+            let reloaded = replaced.map_err(|error| {
+                vec![format!(
+                    "what the upstreams have taught doesn't fit it: {error}"
+                )]
+            })?;
+            *files = loaded.files;
+            for (name, most, per_address) in limits {
+                let listening = self.listeners.iter().find(|one| one.name == name);
+                if let Some(listening) = listening {
+                    listening.connections.set(most);
+                    listening.per_address.set(per_address);
+                }
+            }
+            Ok(reloaded)
+        });
+        drop(files);
+        let problems = done.as_ref().err().cloned().unwrap_or_default();
+        match &done {
+            Ok(reloaded) => self.tell_reloaded(cause.label(), reloaded, &warnings),
+            Err(problems) => self.tell_failed(cause.label(), problems),
+        }
+        let mut last = self
+            .last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(LastReload {
+            at: SystemTime::now(),
+            cause,
+            problems,
+        });
+        done
     }
 
-    /// ACL LOAD of the user `caller`. What was done at run time to who holds privileges is undone only
-    /// by who may do it.
+    /// What became of the last reload that [`Service::reload`] has made.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        let last = self
+            .last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.clone()
+    }
+
+    /// ACL LOAD of the user `caller`: the ACL files alone, and run-time changes go. What was done at run
+    /// time to who holds privileges is undone only by who may do it.
+    ///
+    /// # Errors
+    /// Everything that is wrong; then the old users stay.
     pub(super) fn load_for(&self, caller: &str) -> Result<Reloaded, Vec<String>> {
-        self.reload_if(true, |rules, next, dropped| {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = files.read();
+        let mut warnings = Vec::new();
+        let load = |rules: &Rules| {
+            let compiled = files.compile(text, rules)?;
+            warnings = compiled.warnings;
+            Ok(compiled.policy)
+        };
+        let may_drop = |rules: &Rules, next: &Policy, dropped: &[String]| {
             let now = rules.policy();
             let caller = now.user(caller);
             if caller.is_some_and(|caller| caller.may_administer(rules.table())) {
@@ -85,43 +236,32 @@ impl Service {
                      loading its file needs lethal=acl"
                 )]),
             }
-        })
-    }
-
-    fn reload_if(
-        &self,
-        force: bool,
-        may_drop: impl FnOnce(&Rules, &Policy, &[String]) -> Result<(), Vec<String>>,
-    ) -> Result<Reloaded, Vec<String>> {
-        // One at a time, from the first file to the swap: who has read last must be in force last.
-        let turn = self.reloading.lock();
-        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let text = self.files.read();
-        let mut warnings = Vec::new();
-        let load = |rules: &Rules| {
-            let compiled = self.files.compile(text, rules)?;
-            warnings = compiled.warnings;
-            Ok(compiled.policy)
         };
-        let done = self.keeper.reload_if(force, load, may_drop);
+        let done = self.keeper.reload_if(true, load, may_drop);
         match &done {
-            Ok(reloaded) => self.tell_reloaded(reloaded, &warnings),
-            Err(problems) => self.tell_failed(problems),
+            Ok(reloaded) => self.tell_reloaded("ACL LOAD", reloaded, &warnings),
+            Err(problems) => self.tell_failed("ACL LOAD", problems),
         }
         done
     }
 
-    fn tell_reloaded(&self, reloaded: &Reloaded, warnings: &[String]) {
+    fn tell_reloaded(&self, cause: &str, reloaded: &Reloaded, warnings: &[String]) {
         let rules = self.keeper.snapshot();
         let policy = rules.policy().content_hash();
+        let generation = rules.generation();
         if reloaded.unchanged {
-            tracing::info!(policy, "reload: the ACL files are unchanged");
+            tracing::info!(cause, generation, policy, "reload: nothing has changed");
             return;
         }
-        tracing::info!(policy, "reload: the ACL files are in force");
         for warning in warnings {
             tracing::warn!("reload: {warning}");
         }
+        tracing::info!(
+            cause,
+            generation,
+            policy,
+            "reload: a new generation is in force"
+        );
         for user in &reloaded.dropped {
             tracing::warn!(
                 user,
@@ -132,24 +272,32 @@ impl Service {
             event: "reload",
             reason: "reloaded",
             dropped: reloaded.dropped.clone(),
-            detail: Some(format!("policy {policy}")),
+            detail: Some(format!("{cause}: generation {generation}, policy {policy}")),
             ..Event::default()
         });
     }
 
-    fn tell_failed(&self, problems: &[String]) {
+    fn tell_failed(&self, cause: &str, problems: &[String]) {
         for problem in problems {
             tracing::error!("reload: {problem}");
         }
         tracing::error!(
+            cause,
             problems = problems.len(),
-            "reload failed: the old policy stays in force"
+            "reload failed: the old generation stays in force"
         );
         self.audit.write(&Event {
             event: "reload_failed",
-            reason: "acl_files",
-            detail: Some(problems.join("\n")),
+            reason: "configuration",
+            detail: Some(format!("{cause}: {}", problems.join("\n"))),
             ..Event::default()
         });
     }
+}
+
+/// A listener's name, and how many connections it may have: in all, and from one address.
+fn connection_limits(part: &ListenerParts) -> (String, usize, usize) {
+    let settings = &part.settings;
+    let per_address = settings.max_connections_per_ip;
+    (settings.name.clone(), part.max_connections, per_address)
 }

@@ -18,9 +18,9 @@ impl Service {
     /// Nothing has changed: there is no file; one has changed on disk or can't be written; or what
     /// would stand there couldn't be loaded again, or not as what is in force.
     pub fn save(&self) -> Result<(), FilesError> {
-        let turn = self.reloading.lock();
-        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let text = self.files.read();
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = &*files;
+        let text = source.read();
         if !text.unreadable.is_empty() {
             return Err(FilesError::Failed(text.unreadable.join("; ")));
         }
@@ -30,7 +30,7 @@ impl Service {
         let failed = |reason: String| FilesError::Failed(reason);
         self.keeper.save(|rules, unsaved| {
             let policy = rules.policy();
-            let on_disk = self.files.compile(text.clone(), rules);
+            let on_disk = source.compile(text.clone(), rules);
             if !on_disk.is_ok_and(|old| old.policy.content_hash() == policy.content_hash()) {
                 let reason = "the ACL files have changed since they were loaded: ACL LOAD or \
                               SIGHUP first";
@@ -43,7 +43,7 @@ impl Service {
                 sources: files.clone(),
                 ..text.clone()
             };
-            let compiled = self.files.compile(next, rules);
+            let compiled = source.compile(next, rules);
             let compiled = compiled.map_err(|problems| {
                 failed(format!("it could not be loaded: {}", problems.join("; ")))
             })?;
@@ -54,7 +54,7 @@ impl Service {
             let changed = files.into_iter().zip(&text.sources);
             let changed = changed.filter(|(new, old)| new.content != old.content);
             let changed: Vec<Source> = changed.map(|(new, _)| new).collect();
-            self.files.write(&changed).map_err(failed)?;
+            source.write(&changed).map_err(failed)?;
             Ok(compiled.policy)
         })
     }

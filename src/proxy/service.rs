@@ -9,12 +9,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config::{self, ListenerKind, UpstreamAddress};
-use crate::identity;
-use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
+use crate::config::{self, ListenerKind};
+use crate::net::{self, ConnectionLimit, Listeners, PerAddress};
 use crate::policy::AclLog;
-use crate::rewrite::Addresses;
-use crate::session::{Facts, Rules, Throttle};
+use crate::session::{Facts, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
@@ -22,7 +20,8 @@ use super::acceptor;
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
-use super::reload::PolicyFiles;
+use super::reload::{Configuration, LastReload, Loaded, PolicyFiles};
+use super::settle::settle;
 use super::upstream::Connector;
 use super::worker::Workers;
 
@@ -31,17 +30,17 @@ use super::worker::Workers;
 pub struct Service {
     pub(super) keeper: Keeper,
     pub(super) bell: Arc<Bell>,
-    pub(super) files: Box<dyn PolicyFiles>,
-    /// Held by the one reload at a time.
-    pub(super) reloading: Mutex<()>,
-    pub(super) identities: Vec<identity::Rule>,
+    /// Where all of it comes from.
+    pub(super) configuration: Box<dyn Configuration>,
+    /// Where the users come from. Held by the one reload at a time.
+    pub(super) files: Mutex<Arc<dyn PolicyFiles>>,
+    /// What became of the last reload.
+    pub(super) last_reload: Mutex<Option<LastReload>>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
     /// Written at refusals, read by ACL LOG.
     pub(super) acl_log: Mutex<AclLog>,
-    pub(super) write_timeout: Duration,
-    pub(super) max_reply_buffer: usize,
     pub(super) sessions: Sessions,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
@@ -53,7 +52,7 @@ pub struct ListenerParts {
     /// As configured.
     pub settings: config::Listener,
     /// `None`: plaintext.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Connections at once, all sources together.
     pub max_connections: usize,
 }
@@ -61,32 +60,26 @@ pub struct ListenerParts {
 /// Everything that a service is made of.
 #[derive(Debug)]
 pub struct ServiceParts {
-    /// What requests are judged by.
-    pub rules: Rules,
-    /// Where that came from.
-    pub files: Box<dyn PolicyFiles>,
-    /// Who is who.
-    pub identities: Vec<identity::Rule>,
+    /// What a reload may change.
+    pub loaded: Loaded,
+    /// Where that comes from.
+    pub configuration: Box<dyn Configuration>,
     /// As configured, with their TLS loaded.
-    pub listeners: Vec<ListenerParts>,
-    /// The same.
     pub upstreams: Vec<Connector>,
-    /// Where replies say that a Redis is, and where the proxy before it is.
-    pub addresses: Vec<(config::Address, config::Address)>,
     /// Where refusals are written.
     pub audit: Audit,
-    /// A client that takes nothing for so long is cut.
-    pub write_timeout: Duration,
-    /// What a client may leave unread where it shares connections, bytes.
-    pub max_reply_buffer: usize,
 }
 
-/// A listener at work.
+/// A listener at work: what of it stays for as long as the process. The rest is in the generation.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) settings: config::Listener,
-    pub(super) tls: Option<ServerTls>,
-    pub(super) sources: Sources,
+    /// Its place in the configuration that the process began with.
+    pub(super) index: usize,
+    pub(super) name: String,
+    /// The number of its upstream.
+    pub(super) upstream: usize,
+    pub(super) kind: ListenerKind,
+    pub(super) bind: Vec<config::Bind>,
     pub(super) connections: ConnectionLimit,
     pub(super) per_address: PerAddress,
 }
@@ -100,8 +93,6 @@ pub(super) struct Upstream {
     /// Whether clients share connections to it. They don't any more once it has refused what that
     /// takes.
     pub(super) is_shared: AtomicBool,
-    /// What its replies are mapped by; `None`: nothing is.
-    pub(super) addresses: Option<Arc<Addresses>>,
 }
 
 /// The count of sessions, and the word to end them.
@@ -151,59 +142,34 @@ pub enum StartError {
 /// How often a drain looks whether all sessions are gone.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
-/// The address map as seen from one upstream.
-fn map_addresses(
-    pairs: &[(config::Address, config::Address)],
-    upstream: &config::Upstream,
-) -> Option<Arc<Addresses>> {
-    let own_host = match &upstream.address {
-        UpstreamAddress::Tcp { host, .. } => host,
-        UpstreamAddress::Unix(_) => "",
-    };
-    let pairs = pairs
-        .iter()
-        .map(|(from, to)| ((&*from.host, from.port), (&*to.host, to.port)));
-    (pairs.len() > 0).then(|| Arc::new(Addresses::new(pairs, own_host)))
-}
-
 // === impl Service ===
 
 impl Service {
     /// Puts the parts together. Nothing is opened yet.
     pub fn new(parts: ServiceParts) -> Arc<Self> {
         let ServiceParts {
-            rules,
-            files,
-            identities,
-            listeners,
+            loaded,
+            configuration,
             upstreams,
-            addresses,
             audit,
-            write_timeout,
-            max_reply_buffer,
         } = parts;
-        let listeners = listeners
-            .into_iter()
-            .map(
-                |ListenerParts {
-                     settings,
-                     tls,
-                     max_connections,
-                 }| {
-                    Arc::new(Listening {
-                        sources: Sources::new(settings.allow.clone(), settings.deny.clone()),
-                        connections: ConnectionLimit::new(max_connections),
-                        per_address: PerAddress::new(settings.max_connections_per_ip),
-                        settings,
-                        tls,
-                    })
-                },
-            )
-            .collect();
-        let upstreams = upstreams
+        let listening = |(index, part): (usize, &ListenerParts)| {
+            let settings = &part.settings;
+            Arc::new(Listening {
+                index,
+                name: settings.name.clone(),
+                upstream: settings.upstream,
+                kind: settings.kind,
+                bind: settings.bind.clone(),
+                connections: ConnectionLimit::new(part.max_connections),
+                per_address: PerAddress::new(settings.max_connections_per_ip),
+            })
+        };
+        let parts = &loaded.settings.listeners;
+        let listeners: Vec<_> = parts.iter().enumerate().map(listening).collect();
+        let upstreams: Vec<_> = upstreams
             .into_iter()
             .map(|connector| Upstream {
-                addresses: map_addresses(&addresses, connector.settings()),
                 is_shared: AtomicBool::new(
                     connector.settings().connections == config::Connections::Shared,
                 ),
@@ -212,18 +178,18 @@ impl Service {
             })
             .collect();
         let bell = Arc::new(Bell::default());
+        let Loaded { rules, files, .. } = loaded;
+        let settings = settle(loaded.settings, None, &listeners, &upstreams);
         Arc::new(Self {
-            keeper: Keeper::new(rules, Arc::clone(&bell)),
+            keeper: Keeper::new(rules, settings, Arc::clone(&bell)),
             bell,
-            files,
-            reloading: Mutex::new(()),
-            identities,
+            configuration,
+            files: Mutex::new(files),
+            last_reload: Mutex::default(),
             listeners,
             upstreams,
             audit,
             acl_log: Mutex::default(),
-            write_timeout,
-            max_reply_buffer,
             throttle: Mutex::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
@@ -243,11 +209,11 @@ impl Service {
         let mut errors = Vec::new();
         for listening in &self.listeners {
             let mut sockets = Vec::new();
-            for bind in &listening.settings.bind {
+            for bind in &listening.bind {
                 match net::listen(bind) {
                     Ok(listener) => sockets.push(listener),
                     Err(source) => errors.push(StartError::Bind {
-                        listener: listening.settings.name.clone(),
+                        listener: listening.name.clone(),
                         bind: bind.to_string(),
                         source,
                     }),
@@ -283,9 +249,9 @@ impl Service {
 
     /// What the listeners of an upstream stand before. One without listeners serves nobody.
     pub(super) fn kind_of(&self, upstream: usize) -> ListenerKind {
-        let of = |listening: &&Arc<Listening>| listening.settings.upstream == upstream;
+        let of = |listening: &&Arc<Listening>| listening.upstream == upstream;
         let first = self.listeners.iter().find(of);
-        first.map_or(ListenerKind::default(), |listening| listening.settings.kind)
+        first.map_or(ListenerKind::default(), |listening| listening.kind)
     }
 
     /// A new session's number and its place in the count and under the bell.

@@ -103,6 +103,11 @@ const OWN_ACL: &str = "acl";
 // === impl Names ===
 
 impl Names {
+    /// Whether these are made of the same pairs.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.rename == other.rename && self.substitute == other.substitute
+    }
+
     /// Compiles the names of `table` under the configured pairs (names in lower case).
     ///
     /// # Errors

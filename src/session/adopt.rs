@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::identity::Identity;
 use crate::policy::{Selector, User};
 
 use super::known::Mode;
@@ -24,6 +25,14 @@ impl Session {
     /// Whether it has changed the rules itself, and takes no requests until it has adopted them.
     pub fn has_changed_rules(&self) -> bool {
         self.generation == OUTDATED
+    }
+
+    /// Who the client is by the identity rules of now.
+    ///
+    /// # Errors
+    /// [`Revoked::Identity`]: it can't go on as the user that it acts as. As [`Session::adopt`].
+    pub fn identify(&mut self, identity: Identity) -> Result<(), Revoked> {
+        self.login.identify(identity)
     }
 
     /// Obeys these rules from now on. What was judged by the old ones and is on its way stays so,

@@ -10,6 +10,8 @@ use crate::policy::{Policy, User};
 pub struct Login {
     identity: Identity,
     user: Option<Arc<User>>,
+    /// The user is there by a password.
+    by_password: bool,
 }
 
 /// Why an identity can't act as its user.
@@ -34,6 +36,8 @@ pub enum Revoked {
     Channel,
     /// It is a monitor or a replica, and its user may not be one any more.
     Command,
+    /// The identity rules make somebody else of it now, or ask for more.
+    Identity,
 }
 
 /// The name that clients give when they mean "the one user that I know of".
@@ -57,7 +61,31 @@ impl Login {
                 Some(Arc::clone(user))
             }
         };
-        Ok(Self { identity, user })
+        Ok(Self {
+            identity,
+            user,
+            by_password: false,
+        })
+    }
+
+    /// Who the client is by the identity rules of now.
+    ///
+    /// # Errors
+    /// The user that it acts as is not what they let it be by what it has shown. One that has yet to
+    /// log in begins anew, too: what it will be asked for may be another thing.
+    pub(super) fn identify(&mut self, identity: Identity) -> Result<(), Revoked> {
+        let same = |old: &Identity| old.who == identity.who && old.auth == identity.auth;
+        if !same(&self.identity) {
+            let user = self.user.as_ref().ok_or(Revoked::Identity)?;
+            let by_itself =
+                identity.auth != AuthKind::Password && Self::mapped(&identity) == Some(user.name());
+            let by_password = self.by_password && Self::allows(&identity, user.name());
+            if !by_itself && !by_password {
+                return Err(Revoked::Identity);
+            }
+        }
+        self.identity = identity;
+        Ok(())
     }
 
     /// The user whom the client acts as; `None` before AUTH.
@@ -80,6 +108,7 @@ impl Login {
         match policy.authenticate(&name, password) {
             Some(user) if proves(user) => {
                 self.user = Some(Arc::clone(user));
+                self.by_password = true;
                 true
             }
             _ => false,
@@ -129,6 +158,16 @@ impl Login {
         self.user = Self::new(self.identity.clone(), policy)
             .ok()
             .and_then(|login| login.user);
+        self.by_password = false;
+    }
+
+    /// Whether the identity may be this user, if AUTH says so.
+    fn allows(identity: &Identity, name: &str) -> bool {
+        match &identity.who {
+            Who::Fixed(only) => **only == *name,
+            Who::OneOf(names) => names.iter().any(|one| **one == *name),
+            Who::Chosen => true,
+        }
     }
 
     /// The user that the identity stands for by itself.
@@ -150,11 +189,7 @@ impl Login {
             ),
             None => None,
         };
-        let allowed = |name: &str| match &self.identity.who {
-            Who::Fixed(only) => **only == *name,
-            Who::OneOf(names) => names.iter().any(|one| **one == *name),
-            Who::Chosen => true,
-        };
+        let allowed = |name: &str| Self::allows(&self.identity, name);
         match name {
             Some(name) if allowed(name) => Some(name.to_owned()),
             // An old client knows one password and no user: it means the one that it is mapped to.
@@ -176,6 +211,7 @@ impl Revoked {
             Self::Off => "user_off",
             Self::Channel => "channel_lost",
             Self::Command => "command_lost",
+            Self::Identity => "identity_changed",
         }
     }
 }
@@ -271,6 +307,54 @@ mod tests {
         };
         let mut by_certificate = Login::new(identity, &policy).unwrap();
         assert!(by_certificate.authenticate(None, b"x", &policy));
+    }
+
+    #[test]
+    fn other_identity_rules_keep_whom_they_would_let_in_by_the_same_proof() {
+        use AuthKind::{Certificate, Password};
+        let fixed = |name: &str| Who::Fixed(name.into());
+        let one_of = |names: &[&str]| {
+            let names: Vec<Arc<str>> = names.iter().map(|name| (*name).into()).collect();
+            Who::OneOf(names.into())
+        };
+        let identity = |who, auth| Identity { rule: 9, who, auth };
+        // As `cart` by certificate alone, and having shown the password too.
+        let cases = [
+            (fixed("cart"), Certificate, true, true),
+            (fixed("ops"), Certificate, false, false),
+            (fixed("cart"), Password, false, true),
+            (one_of(&["cart", "ops"]), Certificate, true, true),
+            (one_of(&["ops", "cart"]), Certificate, false, true),
+            (one_of(&["ops", "gone"]), Certificate, false, false),
+            (Who::Chosen, Password, false, true),
+        ];
+        for (who, auth, bare, with_password) in cases {
+            let mut login = login(fixed("cart"), Certificate);
+            let told = format!("{who:?} {auth:?}");
+            let kept = login.identify(identity(who.clone(), auth)).is_ok();
+            assert_eq!(kept, bare, "{told}");
+            let mut login = self::login(fixed("cart"), Certificate);
+            assert!(login.authenticate(None, b"cart-pw", &policy()));
+            let kept = login.identify(identity(who, auth)).is_ok();
+            assert_eq!(kept, with_password, "{told}, by password");
+            assert_eq!(name(&login), Some("cart"));
+        }
+        let mut nobody = login(fixed("cart"), Password);
+        assert!(nobody.identify(identity(fixed("cart"), Password)).is_ok());
+        assert!(nobody.identify(identity(fixed("ops"), Password)).is_err());
+    }
+
+    #[test]
+    fn a_reset_forgets_the_password() {
+        let mut login = login(Who::Fixed("cart".into()), AuthKind::Certificate);
+        assert!(login.authenticate(None, b"cart-pw", &policy()));
+        login.reset(&policy());
+        let stricter = Identity {
+            rule: 0,
+            who: Who::Fixed("cart".into()),
+            auth: AuthKind::Password,
+        };
+        assert_eq!(login.identify(stricter), Err(Revoked::Identity));
     }
 
     #[test]

@@ -75,6 +75,27 @@ impl Rules {
         }
     }
 
+    /// The same, as the generation that follows `before`.
+    #[must_use]
+    pub fn following(self, before: &Self) -> Self {
+        Self {
+            generation: before.generation + 1,
+            ..self
+        }
+    }
+
+    /// Whether commands have the same numbers and names in both, so that the users of one may be put
+    /// under the other.
+    pub fn names_the_same(&self, other: &Self) -> bool {
+        self.names().says_the_same(other.names()) && self.table().iter().eq(other.table().iter())
+    }
+
+    /// What was learned from upstreams.
+    pub fn learned(&self) -> Vec<Command> {
+        let known = self.table().iter().map(|(_, command)| command);
+        known.filter(|command| command.learned).cloned().collect()
+    }
+
     /// The next generation, which knows what an upstream has besides. What was learned before stays:
     /// a rule that takes a module's command away must hold when the module comes back. `None`: there
     /// is nothing new.
@@ -82,9 +103,9 @@ impl Rules {
     /// # Errors
     /// It can't be known under these names, or there is no room for it.
     pub fn taught(&self, commands: &[Command]) -> Result<Option<Self>, TeachError> {
-        let known = self.table().iter().map(|(_, command)| command);
-        let known = known.filter(|command| command.learned).cloned().collect();
-        let table = self.table().taught(merge([known, commands.to_vec()]))?;
+        let table = self
+            .table()
+            .taught(merge([self.learned(), commands.to_vec()]))?;
         if table.iter().eq(self.table().iter()) {
             return Ok(None);
         }

@@ -126,6 +126,11 @@ impl ServerTls {
         self.fingerprint == other.fingerprint
     }
 
+    /// A digest over the settings and all files that this was made of.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
+    }
+
     /// How many different authorities may sign client certificates. Above one, an identity rule that
     /// takes the user's name from the certificate must name the issuer.
     pub fn number_of_roots(&self) -> usize {

@@ -58,7 +58,7 @@ fn save_writes_what_changed_and_nothing_else() {
         assert_eq!(saved, expected);
         assert_eq!(std::fs::read_dir(proxy.directory()).unwrap().count(), 2);
         // What it has written is what is in force: a reload has nothing to do, a LOAD no loss.
-        proxy.reload_until("the ACL files are unchanged");
+        proxy.reload_until("reload: nothing has changed");
         assert_eq!(call(&mut admin, "ACL LOAD"), ok());
         assert_eq!(call(&mut admin, "ACL LIST"), before);
         assert_eq!(call(&mut admin, "ACL SETUSER bob off"), ok());
@@ -226,7 +226,7 @@ fn a_saved_user_keeps_the_files_of_its_scripts() {
     assert_eq!(call(&mut admin, "ACL SETUSER cart -flushall"), ok());
     assert_eq!(call(&mut admin, "ACL SAVE"), ok());
     assert!(read(&acl_file(&proxy)).contains(" script=get.lua "));
-    proxy.reload_until("the ACL files are unchanged");
+    proxy.reload_until("reload: nothing has changed");
     // The script belongs to the file that names it: what is in force is not what would be saved.
     assert_eq!(call(&mut admin, "ACL SETUSER cart -flushdb"), ok());
     proxy.write_file("get.lua", "return 2");
@@ -249,7 +249,7 @@ fn changes_saves_and_reloads_at_once_lose_nothing() {
     std::fs::write(&real, format!("# ours\r\n{dos}")).unwrap();
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("real", &file).unwrap();
-    proxy.reload_until("the ACL files are in force");
+    proxy.reload_until("a new generation is in force");
     std::thread::scope(|scope| {
         for writer in 0..3 {
             let mut admin = proxy.client("admin");
@@ -269,10 +269,16 @@ fn changes_saves_and_reloads_at_once_lose_nothing() {
             }
         });
         for _ in 0..5 {
-            proxy.reload_until("the ACL files are unchanged");
+            proxy.reload_until("reload: nothing has changed");
         }
     });
-    assert_eq!(proxy.log_text().matches("are in force").count(), 1);
+    assert_eq!(
+        proxy
+            .log_text()
+            .matches("a new generation is in force")
+            .count(),
+        1
+    );
     let mut admin = proxy.client("admin");
     let before = call(&mut admin, "ACL LIST");
     assert_eq!(call(&mut admin, "ACL SAVE"), ok());

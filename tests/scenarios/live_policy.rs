@@ -180,7 +180,7 @@ fn a_broken_file_keeps_the_old_policy_and_every_problem_is_logged() {
     assert_eq!(cart.call(&["MULTI"]), ok());
     cart.call(&["SET", "cart:1", "a"]);
     proxy.write_users("user admin on +@nosuch\nuser admin on\n");
-    proxy.reload_until("reload failed: the old policy stays in force");
+    proxy.reload_until("reload failed: the old generation stays in force");
     let log = proxy.log_text();
     for problem in ["users.acl:1: '+@nosuch'", "users.acl:2: 'admin': Duplicate"] {
         let line = log.lines().find(|line| line.contains(problem));
@@ -209,7 +209,7 @@ fn a_user_whom_an_identity_rule_names_cannot_be_left_out() {
         .start();
     let mut cart = proxy.client("cart");
     proxy.write_users(&without("cart"));
-    proxy.reload_until("reload failed: the old policy stays in force");
+    proxy.reload_until("reload failed: the old generation stays in force");
     assert!(
         proxy
             .log_text()
@@ -226,7 +226,7 @@ fn an_unchanged_file_changes_nothing() {
     assert_eq!(cart.call(&["MULTI"]), ok());
     cart.call(&["SET", "cart:1", "a"]);
     proxy.write_users(USERS);
-    proxy.reload_until("the ACL files are unchanged");
+    proxy.reload_until("reload: nothing has changed");
     assert_eq!(cart.call(&["EXEC"]), Reply::Array(vec![ok()]));
     assert!(proxy.audit().is_empty());
 }

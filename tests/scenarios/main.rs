@@ -32,6 +32,7 @@ mod modes;
 mod pipelines;
 mod production_users;
 mod refusals;
+mod reload;
 mod replication;
 mod rewrite;
 mod scripts;

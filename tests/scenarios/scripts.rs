@@ -238,9 +238,9 @@ fn a_script_that_changes_is_a_policy_that_changes() {
             .error()
             .ends_with(NOT_NAMED)
     );
-    proxy.reload_until("the ACL files are unchanged");
+    proxy.reload_until("reload: nothing has changed");
     proxy.write_file("get.lua", &format!("{other}\n"));
-    proxy.reload_until("the ACL files are in force");
+    proxy.reload_until("a new generation is in force");
     assert_eq!(
         client.call(&["EVALSHA", &sha(other), "0"]),
         Reply::bulk("new")

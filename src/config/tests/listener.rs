@@ -315,8 +315,8 @@ fn tls_needs_its_files() {
             "listener.main.tls.insecure_no_client_auth = \"yes\": must be true or false",
         ),
         (
-            "cert = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\ncrl = [\"x\"]",
-            "listener.main.tls.crl = \"[…]\": not built yet: certificate revocation lists",
+            "cert = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\ncrl = [\"\"]",
+            "listener.main.tls.crl[0]: must not be empty",
         ),
     ] {
         bad(&tls(keys), problem);

@@ -21,7 +21,7 @@ fn keeper() -> Keeper {
     let table = crate::command::Table::builtin();
     let names = Names::compile(&table, &[], &[]).unwrap();
     let rules = Rules::new(table, names, parse(None, USERS), Limits::default(), 1024);
-    Keeper::new(rules, Arc::default())
+    Keeper::new(rules, Settings::default(), Arc::default())
 }
 
 /// A run-time change of some users: all of them from now on, and which of them it touches.

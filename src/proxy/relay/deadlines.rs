@@ -2,11 +2,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::config;
+use crate::proxy::generation::Settings;
+use crate::proxy::host::Peer;
+use crate::proxy::standing::until_look;
 
 use super::{End, Relay};
 
@@ -25,6 +27,8 @@ pub(super) struct Deadlines {
     closing: Option<Instant>,
     /// When to look whether a client that isn't read is still there.
     probe: Option<Instant>,
+    /// When to look at the client's certificate.
+    certificate: Option<Instant>,
 }
 
 /// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
@@ -43,20 +47,43 @@ const HALF_CLOSED_BLOCKED: Duration = Duration::from_millis(100);
 // === impl Deadlines ===
 
 impl Deadlines {
-    pub(super) fn new(settings: &config::Listener, write_timeout: Duration) -> Self {
-        let now = Instant::now();
-        Self {
-            timer: Box::pin(sleep_until(now)),
+    pub(super) fn new(settings: &Settings, listener: usize, peer: &Peer) -> Self {
+        let mut deadlines = Self {
+            timer: Box::pin(sleep_until(Instant::now())),
             armed: None,
             login: None,
-            auth_timeout: settings.auth_timeout,
-            idle: settings.idle_timeout.map(|idle| (now + idle, idle)),
+            auth_timeout: Duration::MAX,
+            idle: None,
             active: false,
             stalled: None,
-            write_timeout,
+            write_timeout: Duration::MAX,
             closing: None,
             probe: None,
+            certificate: None,
+        };
+        deadlines.renew(settings, listener);
+        let not_after = peer.certificate.as_ref().map(|one| one.not_after);
+        deadlines.look_at(not_after, SystemTime::now());
+        deadlines
+    }
+
+    /// Waits as these settings say from now on. What is being waited for already ends as it was set.
+    pub(super) fn renew(&mut self, settings: &Settings, listener: usize) {
+        self.write_timeout = settings.write_timeout;
+        let Some(listener) = settings.listener(listener) else {
+            return;
+        };
+        self.auth_timeout = listener.settings.auth_timeout;
+        let idle = listener.settings.idle_timeout;
+        if idle != self.idle.map(|(_, period)| period) {
+            self.idle = idle.map(|idle| (Instant::now() + idle, idle));
         }
+    }
+
+    /// When to look at the client's certificate again, which ends then (seconds since 1970).
+    pub(super) fn look_at(&mut self, not_after: Option<i64>, now: SystemTime) {
+        let look = |not_after| Instant::now() + until_look(not_after, now);
+        self.certificate = not_after.map(look);
     }
 }
 
@@ -92,10 +119,10 @@ impl Relay<'_> {
                 }
             });
             let idle = self.deadlines.idle.map(|(idle, _)| idle);
-            let next = [login, closing, self.deadlines.stalled, idle, probe]
-                .into_iter()
-                .flatten()
-                .min();
+            let certificate = self.deadlines.certificate;
+            let stalled = self.deadlines.stalled;
+            let all = [login, closing, stalled, idle, probe, certificate];
+            let next = all.into_iter().flatten().min();
             let Some(next) = next else {
                 return Poll::Pending;
             };
@@ -113,6 +140,12 @@ impl Relay<'_> {
             }
             if closing == Some(next) {
                 return Poll::Ready(End::Cut);
+            }
+            if certificate == Some(next) {
+                if !self.is_welcome() {
+                    return self.poll_last_words(cx);
+                }
+                continue;
             }
             if probe == Some(next) {
                 if self.downstream.is_broken() {

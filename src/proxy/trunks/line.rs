@@ -115,8 +115,9 @@ impl Line {
         let mut seed = [0; 16];
         // Without chance numbers a canary is still one that no client knows of.
         let _ = tls::random(&mut seed);
+        let most_unread = service.keeper.rules().settings().max_reply_buffer;
         let line = Rc::new(Self {
-            trunk: RefCell::new(Trunk::new(seed, service.max_reply_buffer, key.1.scripts)),
+            trunk: RefCell::new(Trunk::new(seed, most_unread, key.1.scripts)),
             riders: RefCell::default(),
             task: RefCell::new(Waker::noop().clone()),
             is_awake: Cell::new(false),

@@ -183,6 +183,14 @@ impl TestClient {
         }
     }
 
+    /// The certificate that the server has shown, DER; panics on plaintext.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        match &self.transport {
+            Transport::Tls(tls) => tls.conn.peer_certificates().unwrap()[0].to_vec(),
+            _ => panic!("not a TLS connection"),
+        }
+    }
+
     // --- sending ---
 
     #[track_caller]

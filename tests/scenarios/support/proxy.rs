@@ -61,6 +61,7 @@ pub struct Builder {
     ready: Ready,
     allowed: Vec<String>,
     certs: &'static Certs,
+    own_certificates: bool,
     open_files: Option<u64>,
 }
 
@@ -91,6 +92,7 @@ impl Builder {
             ready: Ready::Answers("admin"),
             allowed: Vec::new(),
             certs: Certs::shared(),
+            own_certificates: false,
             open_files: None,
         }
     }
@@ -143,6 +145,12 @@ impl Builder {
     /// The lines of `[listener.tls]` beyond the certificates.
     pub fn tls(mut self, lines: &str) -> Self {
         self.tls = Some(vec![lines.to_owned()]);
+        self
+    }
+
+    /// The server's certificate, its key and the CA as files beside the configuration, to be changed.
+    pub fn own_certificates(mut self) -> Self {
+        self.own_certificates = true;
         self
     }
 
@@ -235,10 +243,23 @@ impl Builder {
             self.identities
         ));
         text.push_str("[policy]\nacl_files = [\"users.acl\"]\n\n");
-        text.push_str(&self.extra);
+        // A test changes files one by one, and says itself when they are to be read.
+        let mut extra = self.extra.clone();
+        if !extra.contains("[runtime]") {
+            extra.push_str("[runtime]\n");
+        }
+        if !extra.contains("watch_files") {
+            extra = extra.replace("[runtime]\n", "[runtime]\nwatch_files = \"0s\"\n");
+        }
+        text.push_str(&extra);
         std::fs::write(dir.join("users.acl"), &self.users).unwrap();
         for (name, content) in &self.files {
             std::fs::write(dir.join(name), content).unwrap();
+        }
+        if self.own_certificates {
+            for file in ["server.pem", "server.key", "ca.pem"] {
+                std::fs::copy(self.certs.file(file), dir.join(file)).unwrap();
+            }
         }
         let path = dir.join("respgate.toml");
         std::fs::write(&path, text).unwrap();
@@ -268,7 +289,10 @@ impl Builder {
             ("key", "server.key"),
             ("client_ca", "ca.pem"),
         ]
-        .map(|(key, file)| format!("{key} = \"{}\"\n", self.certs.file(file).display()))
+        .map(|(key, file)| match self.own_certificates {
+            true => format!("{key} = \"{file}\"\n"),
+            false => format!("{key} = \"{}\"\n", self.certs.file(file).display()),
+        })
         .concat()
     }
 
@@ -545,6 +569,15 @@ impl Proxy {
         std::fs::write(self.dir.path().join(name), content).unwrap();
     }
 
+    /// Replaces a part of the configuration, which must be there.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.dir.path().join("respgate.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is not in:\n{text}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    }
+
     /// Sends SIGHUP and waits until one more log line than before has this in it.
     #[track_caller]
     pub fn reload_until(&self, text: &str) {
@@ -558,7 +591,7 @@ impl Proxy {
     #[track_caller]
     pub fn reload(&self, users: &str) {
         self.write_users(users);
-        self.reload_until("the ACL files are in force");
+        self.reload_until("a new generation is in force");
     }
 
     pub fn has_exited(&mut self) -> bool {
