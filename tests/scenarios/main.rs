@@ -38,6 +38,7 @@ mod rewrite;
 mod scripts;
 mod sentinel;
 mod shared;
+mod soak;
 mod subscriptions;
 mod support;
 mod tls;
