@@ -112,7 +112,7 @@ fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, St
 pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result<(), AppError> {
     let start = |error: String| AppError::Start(vec![error]);
     // Declared first, so that it is the last to end.
-    let _log =
+    let log =
         start_log(&prepared.config.log).map_err(|error| start(format!("the log: {error}")))?;
     let lowered = fit_connections(&mut prepared.listeners).map_err(|reason| {
         let file = prepared.config.path.display();
@@ -140,7 +140,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
-    let configuration = Arc::new(ConfigurationFile::new(&config, environment));
+    let configuration = Arc::new(ConfigurationFile::new(&config, environment, log.level()));
     let service = Service::new(ServiceParts {
         loaded,
         configuration: Box::new(Arc::clone(&configuration)),

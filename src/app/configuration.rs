@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::command::Command;
 use crate::config::{Config, Listener};
 use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
+use crate::telemetry::LogLevelHandle;
 
 use super::commands::Teachers;
 use super::prepare::prepare;
@@ -21,6 +22,7 @@ pub(super) struct ConfigurationFile {
     /// Of the process; it can't change.
     environment: Vec<(String, String)>,
     started: Config,
+    log: LogLevelHandle,
     /// The files that the last good one names.
     named: Mutex<Arc<[PathBuf]>>,
 }
@@ -28,10 +30,15 @@ pub(super) struct ConfigurationFile {
 // === impl ConfigurationFile ===
 
 impl ConfigurationFile {
-    pub(super) fn new(started: &Config, environment: Vec<(String, String)>) -> Self {
+    pub(super) fn new(
+        started: &Config,
+        environment: Vec<(String, String)>,
+        log: LogLevelHandle,
+    ) -> Self {
         Self {
             path: started.path.clone(),
             environment,
+            log,
             named: Mutex::new(named(started)),
             started: started.clone(),
         }
@@ -58,6 +65,7 @@ impl ConfigurationFile {
         let line = |key| format!("{file}: {key} has changed: that needs a restart");
         let stays = stays.iter().map(line).collect();
         *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named(&prepared.config);
+        self.log.set(prepared.config.log.level);
         let (loaded, _) = split(prepared);
         Ok(Loaded { stays, ..loaded })
     }
@@ -173,7 +181,6 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     differ("runtime.workers".to_owned(), old.workers != new.workers);
     let audit = |config: &Config| format!("{:?}", config.audit);
     differ("audit".to_owned(), audit(old) != audit(new));
-    let log = |config: &Config| format!("{:?}", config.log);
-    differ("log".to_owned(), log(old) != log(new));
+    differ("log.format".to_owned(), old.log.json != new.log.json);
     keys
 }

@@ -115,39 +115,20 @@ impl Keeper {
         }
     }
 
-    /// Puts what `load` makes of the ACL files in the place of all users, run-time changes included.
-    /// If the files say what they said before, run-time changes stay, unless `force`d to go.
-    ///
-    /// # Errors
-    /// Those of `load`; then nothing has changed.
-    pub fn reload<E>(
-        &self,
-        force: bool,
-        load: impl FnOnce(&Rules) -> Result<Policy, E>,
-    ) -> Result<Reloaded, E> {
-        self.reload_if(force, load, |_, _, _| Ok(()))
-    }
-
-    /// The same, if `may_drop` agrees to what comes of it: it is told the rules in force, all users
-    /// to come, and whose run-time changes will be lost.
+    /// Puts what `load` makes of the ACL files in the place of all users, run-time changes included: if
+    /// `may_drop` agrees to what comes of it. It is told the rules in force, all users to come, and whose
+    /// run-time changes will be lost.
     ///
     /// # Errors
     /// Those of `load` and `may_drop`; then nothing has changed.
-    pub(super) fn reload_if<E>(
+    pub(super) fn load<E>(
         &self,
-        force: bool,
         load: impl FnOnce(&Rules) -> Result<Policy, E>,
         may_drop: impl FnOnce(&Rules, &Policy, &[String]) -> Result<(), E>,
     ) -> Result<Reloaded, E> {
         let mut writer = self.writer();
         let rules = self.rules();
         let loaded = load(&rules)?;
-        if loaded.content_hash() == writer.content_hash && !force {
-            return Ok(Reloaded {
-                unchanged: true,
-                dropped: Vec::new(),
-            });
-        }
         let old = rules.policy();
         // A user that is the same as before is the same value: its sessions needn't notice.
         let policy = loaded.reusing(old);

@@ -237,7 +237,7 @@ impl Service {
                 )]),
             }
         };
-        let done = self.keeper.reload_if(true, load, may_drop);
+        let done = self.keeper.load(load, may_drop);
         match &done {
             Ok(reloaded) => self.tell_reloaded("ACL LOAD", reloaded, &warnings),
             Err(problems) => self.tell_failed("ACL LOAD", problems),

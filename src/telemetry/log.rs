@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{self, LogLevel};
 
@@ -17,7 +20,12 @@ use super::lines::{self, Lines, Troubles, Writer};
 #[derive(Debug)]
 pub struct Log {
     _writer: Writer,
+    level: LogLevelHandle,
 }
+
+/// Changes the level of a log that is at work.
+#[derive(Clone, Debug)]
+pub struct LogLevelHandle(reload::Handle<LevelFilter, Registry>);
 
 /// One event on its way: it comes in one piece.
 struct Put(Lines);
@@ -27,12 +35,8 @@ struct Put(Lines);
 /// # Errors
 /// The system has no thread left.
 pub fn start_log(settings: &config::Log) -> io::Result<Log> {
-    let level = match settings.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
+    // Each place in the code remembers whether its lines are wanted, until the level changes.
+    let (filter, level) = reload::Layer::new(filter(settings.level));
     let troubles = Troubles {
         dropped: if settings.json {
             dropped_json
@@ -44,16 +48,28 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
     };
     let writer = lines::start("log", Box::new(io::stderr()), troubles)?;
     let lines = writer.lines().clone();
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(move || Put(lines.clone()))
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    let registry = tracing_subscriber::registry().with(filter);
     let _ = if settings.json {
-        builder.json().try_init()
+        registry.with(layer.json()).try_init()
     } else {
-        builder.with_target(false).try_init()
+        registry.with(layer.with_target(false)).try_init()
     };
-    Ok(Log { _writer: writer })
+    Ok(Log {
+        _writer: writer,
+        level: LogLevelHandle(level),
+    })
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    }
 }
 
 fn dropped_text(count: u64) -> String {
@@ -72,6 +88,25 @@ fn now() -> String {
     OffsetDateTime::now_utc()
         .format(&Rfc3339)
         .unwrap_or_default()
+}
+
+// === impl Log ===
+
+impl Log {
+    /// To change its level.
+    pub fn level(&self) -> LogLevelHandle {
+        self.level.clone()
+    }
+}
+
+// === impl LogLevelHandle ===
+
+impl LogLevelHandle {
+    /// Lines of this level and of graver ones are written from now on.
+    pub fn set(&self, level: LogLevel) {
+        // Fails when there is no log any more.
+        let _ = self.0.reload(filter(level));
+    }
 }
 
 // === impl Put ===

@@ -7,4 +7,4 @@ mod lines;
 mod log;
 
 pub use audit::{Audit, AuditError, Event};
-pub use log::{Log, start_log};
+pub use log::{Log, LogLevelHandle, start_log};

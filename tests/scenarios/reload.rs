@@ -419,6 +419,24 @@ fn limits_change_for_those_who_are_here() {
 }
 
 #[test]
+fn the_log_says_more_and_less() {
+    let server = server();
+    let proxy = proxy(&server).section("[log]\nlevel = \"info\"\n").start();
+    let opened = |count: usize| proxy.log_text().matches("session opened").count() == count;
+    assert_eq!(proxy.client("cart").call(&["PING"]), pong());
+    proxy.edit("level = \"info\"", "level = \"debug\"");
+    proxy.reload_until(IN_FORCE);
+    assert!(opened(0));
+    assert_eq!(proxy.client("cart").call(&["PING"]), pong());
+    eventually("it is told", || opened(1));
+    proxy.edit("level = \"debug\"", "level = \"info\"");
+    proxy.reload_until(IN_FORCE);
+    assert_eq!(proxy.client("cart").call(&["PING"]), pong());
+    proxy.reload_until("reload: nothing has changed");
+    assert!(opened(1));
+}
+
+#[test]
 fn what_needs_a_restart_says_so_and_the_rest_is_in_force() {
     let server = server();
     let proxy = proxy(&server)

@@ -17,11 +17,26 @@ fn parse(rules: Option<&Rules>, users: &str) -> Policy {
     Policy::parse(&[source], table).unwrap().0
 }
 
-fn keeper() -> Keeper {
+fn rules(users: &str, rename: &[(&str, &str)]) -> Rules {
     let table = crate::command::Table::builtin();
-    let names = Names::compile(&table, &[], &[]).unwrap();
-    let rules = Rules::new(table, names, parse(None, USERS), Limits::default(), 1024);
-    Keeper::new(rules, Settings::default(), Arc::default())
+    let pairs = rename
+        .iter()
+        .map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
+    let names = Names::compile(&table, &pairs.collect::<Vec<_>>(), &[]).unwrap();
+    Rules::new(table, names, parse(None, users), Limits::default(), 1024)
+}
+
+fn keeper() -> Keeper {
+    Keeper::new(rules(USERS, &[]), Settings::default(), Arc::default())
+}
+
+/// A whole configuration; settings that differ have another fingerprint.
+fn replace(keeper: &Keeper, loaded: Rules, fingerprint: Fingerprint) -> Reloaded {
+    let settle = |_: &Settings| Settings {
+        fingerprint,
+        ..Settings::default()
+    };
+    keeper.replace(loaded, fingerprint, settle).unwrap()
 }
 
 /// A run-time change of some users: all of them from now on, and which of them it touches.
@@ -40,8 +55,11 @@ fn set(keeper: &Keeper, users: &str, touched: &[(&str, Change)]) {
 }
 
 fn reload(keeper: &Keeper, users: &str, force: bool) -> Reloaded {
-    let done: Result<_, ()> = keeper.reload(force, |rules| Ok(parse(Some(rules), users)));
-    done.unwrap()
+    if !force {
+        return replace(keeper, rules(users, &[]), Fingerprint::default());
+    }
+    let load = |rules: &Rules| Ok::<_, ()>(parse(Some(rules), users));
+    keeper.load(load, |_, _, _| Ok(())).unwrap()
 }
 
 fn has(keeper: &Keeper, user: &str) -> bool {
@@ -106,7 +124,7 @@ fn a_reload_that_fails_changes_nothing() {
     let keeper = keeper();
     set(&keeper, "user new on\n", &[("new", Change::Set)]);
     let before = keeper.snapshot().generation();
-    let failed: Result<Reloaded, &str> = keeper.reload(true, |_| Err("line 1"));
+    let failed = keeper.load(|_| Err("line 1"), |_, _, _| Ok(()));
     assert_eq!(failed, Err("line 1"));
     assert_eq!(keeper.snapshot().generation(), before);
     assert_eq!(keeper.unsaved().len(), 1);
@@ -128,6 +146,70 @@ fn users_whose_line_did_not_change_are_the_same_values() {
     };
     assert!(same("ops"));
     assert!(!same("cart"));
+}
+
+#[test]
+fn other_settings_keep_run_time_changes_and_users_as_they_are() {
+    let keeper = keeper();
+    set(
+        &keeper,
+        "user cart off\n",
+        &[("cart", Change::Set), ("ops", Change::Deleted)],
+    );
+    let before = keeper.snapshot();
+    let reloaded = replace(&keeper, rules(USERS, &[]), [1; 32]);
+    assert_eq!(reloaded, Reloaded::default());
+    let after = keeper.snapshot();
+    assert_eq!(after.generation(), before.generation() + 1);
+    assert!(!Arc::ptr_eq(before.settings(), after.settings()));
+    let cart = |rules: &Rules| Arc::clone(rules.policy().user("cart").unwrap());
+    assert!(
+        Arc::ptr_eq(&cart(&before), &cart(&after)),
+        "nobody need notice"
+    );
+    assert!(!has(&keeper, "ops"));
+    assert_eq!(keeper.unsaved().len(), 2);
+    // Other users are another matter, and the settings stay the same value.
+    let reloaded = replace(&keeper, rules("user cart on\n", &[]), [1; 32]);
+    assert_eq!(reloaded.dropped, ["cart"]);
+    assert!(Arc::ptr_eq(after.settings(), keeper.snapshot().settings()));
+}
+
+#[test]
+fn other_names_make_every_user_another_value_that_says_the_same() {
+    let keeper = keeper();
+    set(
+        &keeper,
+        "user cart off +get ~cart:*\n",
+        &[("cart", Change::Set)],
+    );
+    let before = keeper.snapshot();
+    replace(&keeper, rules(USERS, &[("get", "fetch")]), [1; 32]);
+    let after = keeper.snapshot();
+    assert!(after.names().find(b"fetch").is_some() && before.names().find(b"fetch").is_none());
+    let (old, new) = (before.policy().user("cart"), after.policy().user("cart"));
+    let (old, new) = (old.unwrap(), new.unwrap());
+    assert!(!Arc::ptr_eq(old, new) && new.became_of(old) && !new.is_enabled());
+    assert_eq!(keeper.unsaved().len(), 1);
+}
+
+#[test]
+fn what_was_learned_stays_known() {
+    use crate::command::{Access, Categories, Channels, Command, Flags, Keys};
+    let keeper = keeper();
+    let keys = Keys::range(1, 1, 1, Access::READ);
+    let mut command = Command::new(
+        "x.get",
+        -1,
+        Flags::default(),
+        Categories::default(),
+        keys,
+        Channels::None,
+    );
+    command.learned = true;
+    assert!(keeper.learn(&[command]).unwrap());
+    replace(&keeper, rules(USERS, &[]), [1; 32]);
+    assert!(keeper.snapshot().table().find(b"x.get").is_some());
 }
 
 #[test]
