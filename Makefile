@@ -21,7 +21,7 @@ DENY_VERSION := 0.20.2
 help:
 	@echo 'make demo   a Redis 5, the proxy in front of it and a guided tour (ONCE=1: the tour alone, then exit)'
 	@echo 'make test   every test, against real Redis servers and clients that it fetches itself'
-	@echo 'make soak   what takes longer: all of redis-py's own tests through respgate, and every client on shared connections, and what else there is on dedicated ones'
+	@echo 'make soak   ten minutes of everything at once (SECONDS=…), with a table; and what else takes longer: all of redis-py's own tests through respgate, and every client on shared connections, and what else there is on dedicated ones'
 	@echo 'make bench  respgate beside Envoy, HAProxy and others (BENCH, PEERS, ROUNDS, DURATION: see benches/compare/__main__.py)'
 	@echo 'make instructions  of the benchmarks the one that counts, by callgrind (UPDATE=1: a new baseline)'
 	@echo 'make lint   formatting, clippy, documentation, dependencies (DENY=0 leaves out the last)'
@@ -44,6 +44,7 @@ test:
 
 soak:
 	@$(FETCH)
+	RESPGATE_SOAK_SECONDS=$(or $(SECONDS),600) $(CARGO) test --locked --test scenarios soak:: -- --nocapture
 	RESPGATE_TEST_SOAK=1 $(CARGO) test --locked --test scenarios client_matrix -- --nocapture
 	RESPGATE_TEST_REDIS_7="$$($(FETCH) --print 7.0.15)" RESPGATE_TEST_REDIS_8="$$($(FETCH) --print 8.2.3)" \
 		RESPGATE_TEST_CONNECTIONS=dedicated $(CARGO) test --locked --test scenarios -- --skip client_matrix

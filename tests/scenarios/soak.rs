@@ -4,6 +4,8 @@
 //! Some seconds of it are part of every test run; `make soak` has ten minutes (`RESPGATE_SOAK_SECONDS`),
 //! and prints a table.
 
+#![allow(clippy::print_stdout, reason = "its table is what `make soak` is for")]
+
 mod clients;
 mod hostile;
 mod trouble;
