@@ -104,6 +104,8 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         addresses: config.addresses.clone(),
         write_timeout: config.limits.write_timeout,
         max_reply_buffer: config.limits.max_reply_buffer,
+        memory: config.limits.memory,
+        quotas: config.limits.quotas.clone(),
         fingerprint: fingerprint.finalize().into(),
     };
     let loaded = Loaded {

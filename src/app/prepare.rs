@@ -7,6 +7,7 @@ use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
 use crate::identity::{self, Naming};
+use crate::policy::Policy;
 use crate::proxy::{Connector, ListenerParts, PolicyFiles};
 use crate::resp::Limits;
 use crate::session::Rules;
@@ -60,7 +61,8 @@ pub fn prepare(
         &mut warnings,
     );
     let listeners = load_listeners(&config, &mut problems, &mut warnings);
-    if policy.is_some() {
+    if let Some(policy) = &policy {
+        warn_of_unknown_users(&config, policy, &mut warnings);
         check_identities(&config, &listeners, &mut problems);
     }
     if config.audit.decisions != AuditDecisions::None
@@ -155,6 +157,18 @@ fn load_upstreams(
         }
     }
     upstreams
+}
+
+/// They may be made at run time; or somebody has no limit because of a slip.
+fn warn_of_unknown_users(config: &Config, policy: &Policy, warnings: &mut Vec<String>) {
+    let mut names: Vec<_> = config.limits.quotas.users.keys().collect();
+    names.sort();
+    for name in names.into_iter().filter(|name| policy.user(name).is_none()) {
+        let file = config.path.display();
+        warnings.push(format!(
+            "{file}: limits.user.{name}: no ACL file defines this user"
+        ));
+    }
 }
 
 /// What only identities and certificates together show.

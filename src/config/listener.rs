@@ -74,6 +74,7 @@ pub(super) fn read(
         let handshake_timeout = section.duration("handshake_timeout", Duration::from_secs(5));
         let auth_timeout = section.duration("auth_timeout", Duration::from_secs(10));
         let idle_timeout = section.duration_or_never("idle_timeout", None);
+        let max_lifetime = section.duration_or_never("max_lifetime", None);
         section.finish();
         if let (Some(name), Some(upstream)) = (name, upstream) {
             listeners.push(Listener {
@@ -88,6 +89,7 @@ pub(super) fn read(
                 handshake_timeout,
                 auth_timeout,
                 idle_timeout,
+                max_lifetime,
                 tls,
             });
         }

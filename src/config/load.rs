@@ -9,7 +9,7 @@ use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
 use super::types::{Config, ListenerKind};
-use super::{environment, identity, listener, raw, settings, upstream};
+use super::{environment, identity, limits, listener, raw, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         rename: rewrite.rename,
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,
-        limits: settings::limits(&mut root),
+        limits: limits::limits(&mut root),
         workers,
         watch_files,
         audit: settings::audit(&mut root),

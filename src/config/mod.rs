@@ -6,12 +6,13 @@
 //!
 //! - [`load()`] reads the file (`raw`), lays the environment over it (`environment`) and validates
 //!   section by section, collecting every problem on the way.
-//! - `commands`: what `policy.extra_commands` declares.
+//! - `commands`: what `policy.extra_commands` declares; `limits`: `[limits]` with its tables.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
 mod commands;
 mod environment;
 mod identity;
+mod limits;
 mod listener;
 mod load;
 mod parse;

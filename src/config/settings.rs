@@ -1,5 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[admin]`, `[audit]`,
-//! `[log]`.
+//! The single tables: `[policy]`, `[rewrite]`, `[runtime]`, `[admin]`, `[audit]`, `[log]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,11 +9,7 @@ use crate::command::Command;
 use super::commands;
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Address, Audit, AuditDecisions, Limits, Log, LogLevel};
-
-const KB: u64 = 1 << 10;
-const MB: u64 = 1 << 20;
-const GB: u64 = 1 << 30;
+use super::types::{Address, Audit, AuditDecisions, Log, LogLevel};
 
 /// `[rewrite]`: pairs of a command, folded to lower case, and what stands for it; sorted.
 pub(super) struct Rewrite {
@@ -96,45 +91,6 @@ fn addresses(mut table: Section<'_>) -> Vec<(Address, Address)> {
         }
     }
     pairs.into_iter().collect()
-}
-
-/// The bounds on what a peer may make us hold.
-pub(super) fn limits(root: &mut Section<'_>) -> Limits {
-    let mut section = root.table("limits");
-    // From: names, keys and options of ordinary commands fit. To: an unsigned 32-bit length; Redis'
-    // own proto-max-bulk-len is 512 MB unless someone raised it.
-    let max_bulk = section.size("max_bulk", KB..=4 * GB, "\"1KB\" to \"4GB\"", 512 * MB);
-    // From: the longest fixed forms of commands fit. To: 64 times what Redis before 7 takes; each
-    // argument costs at least 6 bytes on the wire, so more is an attack and not a request.
-    let max_args = section.integer("max_args", 16..=64 << 20, 1 << 20);
-    // From: one read of a socket. To: it is memory that each session may hold back at once.
-    let max_inspect_buffer = section.size(
-        "max_inspect_buffer",
-        16 * KB..=64 * MB,
-        "\"16KB\" to \"64MB\"",
-        MB,
-    );
-    // From: what is read of an upstream at once, four times. To: it is memory that one client can take.
-    let max_reply_buffer = section.size(
-        "max_reply_buffer",
-        256 * KB..=4 * GB,
-        "\"256KB\" to \"4GB\"",
-        32 * MB,
-    );
-    section.not_built(
-        "memory",
-        None,
-        "one budget for all held-back requests and unread replies",
-    );
-    let write_timeout = section.duration("write_timeout", Duration::from_secs(60));
-    section.finish();
-    Limits {
-        max_bulk,
-        max_args,
-        max_inspect_buffer: usize::try_from(max_inspect_buffer).unwrap_or(usize::MAX),
-        max_reply_buffer: usize::try_from(max_reply_buffer).unwrap_or(usize::MAX),
-        write_timeout,
-    }
 }
 
 /// The number of worker threads, 0 lets the program choose; and how often files are looked at for

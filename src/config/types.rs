@@ -2,10 +2,12 @@
 //!
 //! Plain values; knows nothing of how the file spells them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,6 +80,8 @@ pub struct Listener {
     pub auth_timeout: Duration,
     /// Between two requests; `None`: for ever.
     pub idle_timeout: Option<Duration>,
+    /// A session is closed after it, a tenth more or less; `None`: never.
+    pub max_lifetime: Option<Duration>,
     /// `None`: plaintext.
     pub tls: Option<ListenerTls>,
 }
@@ -225,8 +229,34 @@ pub struct Limits {
     /// What one client may leave unread where it shares connections, before the others' replies wait
     /// for it; bytes.
     pub max_reply_buffer: usize,
+    /// What all clients together may make us hold, bytes; no less than one of them may.
+    pub memory: usize,
     /// A client that takes nothing for so long is cut.
     pub write_timeout: Duration,
+    /// What each user and each address may have.
+    pub quotas: Quotas,
+}
+
+/// `[limits.user.*]` and `[limits.address]`.
+#[derive(Clone, Debug, Default)]
+pub struct Quotas {
+    /// By the user's name.
+    pub users: HashMap<String, Quota>,
+    /// Each user that isn't named.
+    pub others: Option<Quota>,
+    /// Each source address.
+    pub address: Option<Quota>,
+}
+
+/// What one user, or one address, may have of all sessions together; `None`: what it likes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quota {
+    /// Connections at once.
+    pub max_connections: Option<usize>,
+    /// Requests.
+    pub commands_per_second: Option<NonZeroU64>,
+    /// Requests and replies together.
+    pub bytes_per_second: Option<NonZeroU64>,
 }
 
 /// `[audit]`

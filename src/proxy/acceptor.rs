@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::config::Quota;
 use crate::net::{Accepted, AddressPermit, Backoff, ConnectionPermit, Listeners};
 use crate::telemetry::Event;
 
 use super::generation::{Generation, ListenerState};
+use super::quotas::{Place, Whose};
 use super::service::{Listening, Service};
 use super::worker::Dealer;
 
@@ -29,6 +31,8 @@ pub(super) struct Permits {
     _connection: ConnectionPermit,
     /// `None`: a unix socket.
     _address: Option<AddressPermit>,
+    /// Among all connections of its address; `None`: there is no such limit.
+    pub(super) place: Option<Place>,
 }
 
 /// Accepts until it is aborted. No error ends it.
@@ -55,8 +59,9 @@ pub(super) async fn accept_all(
         backoff.succeed();
         let generation = service.keeper.snapshot();
         let state = generation.settings().listener(listening.index);
-        let admitted = admit(&service, &listening, state, &socket);
-        let (Some(address), Some(state)) = (admitted, state) else {
+        let limit = generation.settings().quotas.address;
+        let admitted = admit(&service, &listening, state, limit, &socket);
+        let (Some((address, place)), Some(state)) = (admitted, state) else {
             socket.refuse();
             continue;
         };
@@ -68,27 +73,36 @@ pub(super) async fn accept_all(
             permits: Permits {
                 _connection: permit,
                 _address: address,
+                place,
             },
         };
         dealer.deal(arrival).await;
     }
 }
 
-/// The source's place, `None` inside for a unix socket; or `None` if it may not come.
+/// The source's places, on the listener and on all of them, `None` inside for a unix socket; or `None`
+/// if it may not come.
 fn admit(
     service: &Service,
     listening: &Listening,
     state: Option<&ListenerState>,
+    limit: Option<Quota>,
     socket: &Accepted,
-) -> Option<Option<AddressPermit>> {
+) -> Option<(Option<AddressPermit>, Option<Place>)> {
     let state = state?;
     let (Some(peer), Some(source)) = (socket.peer(), socket.source()) else {
-        return Some(None);
+        return Some((None, None));
     };
     let reason = if !state.sources.admit(source) {
         "source"
     } else if let Some(permit) = listening.per_address.acquire(source) {
-        return Some(Some(permit));
+        let Some(limit) = limit else {
+            return Some((Some(permit), None));
+        };
+        if let Some(place) = service.quotas.enter(Whose::address(source), limit) {
+            return Some((Some(permit), Some(place)));
+        }
+        "address_connections"
     } else {
         "connections_per_ip"
     };

@@ -31,6 +31,13 @@ impl Bell {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
+    /// Wakes one, after what it is to see is there.
+    pub(super) fn wake(&self, session: u64) {
+        if let Some(waker) = self.wakers().get(&session) {
+            waker.wake_by_ref();
+        }
+    }
+
     fn wakers(&self) -> MutexGuard<'_, HashMap<u64, Waker>> {
         // No step in here can be half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -21,6 +21,7 @@ use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failur
 use super::acceptor::{Arrival, Permits};
 use super::generation::Generation;
 use super::host::{Peer, SessionHost};
+use super::quotas::{Dues, enter_as};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
 use super::service::{Listening, Service, SessionGuard, Upstream};
@@ -57,6 +58,8 @@ struct Client {
     generation: Arc<Generation>,
     /// Its places in the limits, and among the sessions.
     _places: (Permits, SessionGuard),
+    /// What it shares with others of its user and its address.
+    dues: Option<Box<Dues>>,
 }
 
 /// Serves one connection to its end, and then gives up `place`.
@@ -80,6 +83,7 @@ pub(super) fn serve(
             peer: &client.peer,
             session: client.id,
             opened: Instant::now().into_std(),
+            dues: client.dues.take(),
         };
         let listening = &client.listening;
         let mut relay = Relay::new(
@@ -110,7 +114,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         listening,
         generation,
         deadline,
-        permits,
+        mut permits,
     } = arrival;
     let settings = generation.settings();
     let state = settings.listener(listening.index)?;
@@ -167,6 +171,14 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
             return None;
         }
     };
+    let mut dues = Dues::of_address(permits.place.take());
+    let user = login.user().map(|user| user.name());
+    if !enter_as(&mut dues, &service.quotas, user, &settings.quotas) {
+        let limit = "its user has limits.user.max_connections";
+        peer.refuse(&service.audit, None, "user_connections", limit);
+        say_last(&mut downstream, FULL).await;
+        return None;
+    }
     let upstream = &service.upstreams[listening.upstream];
     if upstream.facts.load().is_none() {
         tracing::debug!(
@@ -202,6 +214,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         listening,
         generation,
         _places: (permits, guard),
+        dues,
     };
     Some((client, session))
 }
@@ -255,7 +268,7 @@ async fn part(service: &Service, client: &mut Client, end: &End) {
             );
             say_last(&mut client.downstream, FULL).await;
         }
-        End::Client | End::Cut => {}
+        End::Client | End::Cut | End::Memory => {}
         _ => close(&mut client.downstream).await,
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Settings {
     pub(super) write_timeout: Duration,
     /// What a client may leave unread where it shares connections, bytes.
     pub(super) max_reply_buffer: usize,
+    /// What each user and each address may have.
+    pub(super) quotas: config::Quotas,
     /// Of all that this was made of.
     pub(super) fingerprint: Fingerprint,
 }

@@ -13,6 +13,7 @@ use crate::session::{
 use crate::telemetry::{Audit, Event};
 use crate::tls;
 
+use super::quotas::{Dues, enter_as};
 use super::service::Service;
 use super::standing::Expulsion;
 use super::users;
@@ -38,7 +39,12 @@ pub(super) struct SessionHost<'a> {
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
     pub(super) opened: Instant,
+    /// What it shares with others of its user and its address; `None`: there are no such limits.
+    pub(super) dues: Option<Box<Dues>>,
 }
+
+/// Why a session ends that has lived for `max_lifetime`.
+pub(super) const LIFETIME: &str = "lifetime";
 
 /// The most of one key that is written.
 const MAX_KEY: usize = 256;
@@ -128,6 +134,32 @@ impl SessionHost<'_> {
         self.service.audit.write(&Event {
             user,
             detail: Some(detail.clone()),
+            ..self.event("session_closed", reason)
+        });
+    }
+
+    /// Writes that the session ends for a limit's sake.
+    pub(super) fn closed_by(&self, user: Option<&str>, reason: &str, detail: &str) {
+        // Ends that come to every client in their time are routine.
+        if reason == LIFETIME {
+            tracing::debug!(
+                session = self.session,
+                user,
+                "a session is closed: max_lifetime"
+            );
+        } else {
+            tracing::info!(
+                session = self.session,
+                peer = self.peer.address,
+                user,
+                reason,
+                detail,
+                "a session is closed"
+            );
+        }
+        self.service.audit.write(&Event {
+            user,
+            detail: Some(detail.to_owned()),
             ..self.event("session_closed", reason)
         });
     }
@@ -224,6 +256,12 @@ impl Host for SessionHost<'_> {
     fn logged_in(&mut self, user: &str, ok: bool) {
         let source = self.peer.source;
         self.throttle().logged_in(source, user, ok, Instant::now());
+    }
+
+    fn may_become(&mut self, user: &str) -> bool {
+        let rules = self.service.keeper.rules();
+        let limits = &rules.settings().quotas;
+        enter_as(&mut self.dues, &self.service.quotas, Some(user), limits)
     }
 
     fn change_users(

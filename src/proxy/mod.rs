@@ -12,17 +12,20 @@
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `generation`: what is in force; `reload`: everything read anew; `settle`: fitted to what runs.
 //! - `standing`: whether a client that is in may stay.
+//! - `quotas`: what each user and address may have; `budget`: the memory that all may take.
 //! - `save`: run-time changes of users, written into the ACL files.
 //! - `host`: what a session asks of the proxy; its refusals go into the audit. `users`: what it asks
 //!   about users.
 
 mod acceptor;
 mod bell;
+mod budget;
 mod connection;
 mod control;
 mod generation;
 mod host;
 mod keeper;
+mod quotas;
 mod read_ahead;
 mod relay;
 mod reload;
@@ -36,9 +39,11 @@ mod upstream;
 mod users;
 mod worker;
 
+pub use budget::Memory;
 pub use control::{Gaps, Inspection, ask, inspect};
 pub use generation::{Fingerprint, Generation};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
+pub use quotas::Limited;
 pub use reload::{
     Cause, Compiled, Configuration, LastReload, Loaded, LoadedSettings, PolicyFiles, PolicyText,
 };

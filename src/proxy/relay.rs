@@ -2,6 +2,7 @@
 //! locks, no clock unless something stalls.
 
 mod deadlines;
+mod pace;
 mod way;
 
 use std::pin::Pin;
@@ -15,11 +16,13 @@ use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
+use crate::policy::User;
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
 
+use super::budget::Holding;
 use super::connection::Downstream;
 use super::generation::{Generation, Settings};
-use super::host::SessionHost;
+use super::host::{LIFETIME, SessionHost};
 use super::service::{Listening, Service};
 use super::spare;
 use super::standing::judge;
@@ -46,6 +49,10 @@ pub(super) enum End {
     Stalled,
     /// Nobody answered the client after its close.
     Cut,
+    /// It has lived for `max_lifetime`.
+    Lifetime,
+    /// It held most of the memory that there is for all, and took too little.
+    Memory,
     /// Its user is gone or off, or may not hear any more what it listens to; or the client itself may
     /// not be here any more.
     Revoked,
@@ -78,6 +85,16 @@ pub(super) struct Relay<'a> {
     client_closed: bool,
     /// The proxy is about to end.
     draining: bool,
+    /// `max_lifetime` is over.
+    retiring: bool,
+    /// Whom its connection was counted for last.
+    counted: Option<Arc<User>>,
+    /// Bytes from and to the client that are not debited yet.
+    traffic: u64,
+    /// Bytes that were passed on, to either side, since ever.
+    passed: u64,
+    /// Its part of the memory for all.
+    holding: Holding,
     /// The upstream closed the connection: what came before is still passed on.
     upstream_closed: bool,
     /// The upstream takes no more bytes.
@@ -117,6 +134,7 @@ impl<'a> Relay<'a> {
         host: SessionHost<'a>,
     ) -> Self {
         let deadlines = Deadlines::new(settings, listening.index, host.peer);
+        let holding = Holding::new(&service.budget, host.session);
         Self {
             service: Arc::clone(service),
             session,
@@ -133,6 +151,11 @@ impl<'a> Relay<'a> {
             last_words: None,
             client_closed: false,
             draining: false,
+            retiring: false,
+            counted: None,
+            traffic: 0,
+            passed: 0,
+            holding,
             upstream_closed: false,
             upstream_deaf: false,
             unread: false,
@@ -155,6 +178,7 @@ impl<'a> Relay<'a> {
             let polled = self.poll(cx, facts);
             // Backwards: so that each is what it was, the next time.
             self.buffers().into_iter().rev().for_each(spare::take_back);
+            self.book();
             polled
         })
         .await
@@ -174,10 +198,15 @@ impl<'a> Relay<'a> {
         }
         let draining = self.service.sessions.draining.load(Ordering::Relaxed);
         self.draining = draining;
+        if let Some(end) = self.look_at_limits() {
+            return Poll::Ready(end);
+        }
         loop {
             if self.last_words.is_some() {
                 return self.poll_last_words(cx);
             }
+            let retires = self.retires();
+            let draining = draining || retires;
             let read = self.read_requests(cx, draining);
             // Looked up behind the read: what was read after a change is never judged by the old.
             let rules = self.service.keeper.rules();
@@ -205,6 +234,8 @@ impl<'a> Relay<'a> {
                     return Poll::Ready(end);
                 }
             };
+            self.allow_requests();
+            let allowed = self.session.allowance();
             self.session
                 .receive(&rules, facts, &mut self.up, &mut self.down, &mut self.host);
             // Nothing more will come, and the session has taken all that it could: what is left is
@@ -212,7 +243,8 @@ impl<'a> Relay<'a> {
             // whole ones that are here still count.)
             // Where the session has changed the rules itself, the rest is taken by the new ones.
             let up_to_date = self.session.generation() == rules.generation();
-            let ending = self.client_closed || draining;
+            // Those that wait for the client's rate do so where it alone has closed.
+            let ending = draining || self.client_closed && !self.has_requests_left();
             if ending && up_to_date && self.session.takes_requests(&self.down) {
                 self.session.end();
             }
@@ -241,7 +273,11 @@ impl<'a> Relay<'a> {
                 Err(end) => return Poll::Ready(end),
             }
             self.deadlines.active |= moved;
-            let changed = self.change_way();
+            if !self.is_counted() {
+                continue;
+            }
+            let ended_transaction = self.retires() != retires;
+            let changed = self.pay(allowed) | self.change_way() | ended_transaction;
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
@@ -263,6 +299,7 @@ impl<'a> Relay<'a> {
             return false;
         }
         self.deadlines.renew(&self.settings, self.listener);
+        self.renew_limits();
         true
     }
 
@@ -318,11 +355,13 @@ impl<'a> Relay<'a> {
 
     /// Returns whether anything came.
     fn read_requests(&mut self, cx: &mut Context<'_>, draining: bool) -> Result<bool, End> {
-        let taken = !draining && self.session.takes_requests(&self.down);
+        let paced = self.is_unread_for_its_rate();
+        let taken = !draining && !paced && self.session.takes_requests(&self.down);
         // Only who reads sees a client leave, and what it waits for must not be taken by nobody: so
         // what can't be taken yet is read all the same, a little, and what never will be, too.
         let ahead = !draining && self.up.unscanned().len() < READ || self.session.has_ended();
-        let wanted = !self.client_closed && self.up.waiting() < MARK && (taken || ahead);
+        let full = self.up.waiting() >= MARK || self.is_unread_for_memory();
+        let wanted = !self.client_closed && !full && (taken || ahead);
         self.unread = !wanted;
         if !wanted {
             return Ok(false);
@@ -337,8 +376,9 @@ impl<'a> Relay<'a> {
                     self.client_closed = true;
                     return Ok(true);
                 }
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(len)) => {
                     moved = true;
+                    self.traffic += len as u64;
                     if self.session.has_ended() {
                         self.up.discard_input();
                         break;
@@ -368,6 +408,7 @@ impl<'a> Relay<'a> {
             match Pin::new(&mut *stream).poll_write(cx, self.up.writable()) {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.up.wrote(len);
+                    self.passed += len as u64;
                     moved = true;
                 }
                 Poll::Pending => break,
@@ -382,7 +423,9 @@ impl<'a> Relay<'a> {
 
     /// Returns whether anything came.
     fn read_replies(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        self.unheard = self.down.waiting() >= MARK;
+        let waiting = self.down.waiting();
+        self.unheard =
+            waiting >= MARK || self.holding.must_wait(waiting) || self.is_unheard_for_its_rate();
         if self.unheard {
             return Ok(false);
         }
@@ -416,6 +459,8 @@ impl<'a> Relay<'a> {
             match Pin::new(&mut *self.downstream).poll_write(cx, self.down.writable()) {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.down.wrote(len);
+                    self.traffic += len as u64;
+                    self.passed += len as u64;
                     self.unflushed = true;
                     moved = true;
                 }
@@ -445,7 +490,10 @@ impl<'a> Relay<'a> {
             return delivered.then_some(End::Upstream);
         }
         if self.session.has_ended() && self.session.is_settled() {
-            return delivered.then_some(End::Done);
+            return delivered.then_some(match self.retiring {
+                true => End::Lifetime,
+                false => End::Done,
+            });
         }
         self.wants_upstream().then_some(End::WantsUpstream)
     }
@@ -465,6 +513,8 @@ impl End {
             Self::Timeout => "timeout",
             Self::Stalled => "stalled",
             Self::Cut => "cut",
+            Self::Lifetime => LIFETIME,
+            Self::Memory => "memory",
             Self::Revoked => "revoked",
             Self::Desync(_) => "desync",
         }

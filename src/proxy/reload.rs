@@ -56,6 +56,10 @@ pub struct LoadedSettings {
     pub write_timeout: Duration,
     /// What a client may leave unread where it shares connections, bytes.
     pub max_reply_buffer: usize,
+    /// What all clients together may make us hold, bytes.
+    pub memory: usize,
+    /// What each user and each address may have.
+    pub quotas: config::Quotas,
     /// Of all that it was made of, but the ACL files.
     pub fingerprint: Fingerprint,
 }
@@ -159,6 +163,7 @@ impl Service {
                 tracing::warn!("reload: {line}");
             }
             let fingerprint = settings.fingerprint;
+            let memory = settings.memory;
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
                 settle(settings, Some(before), &self.listeners, &self.upstreams)
@@ -169,6 +174,7 @@ impl Service {
                 )]
             })?;
             *files = loaded.files;
+            self.budget.set(memory);
             for (name, most, per_address) in limits {
                 let listening = self.listeners.iter().find(|one| one.name == name);
                 if let Some(listening) = listening {

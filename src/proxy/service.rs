@@ -18,8 +18,10 @@ use crate::tls::ServerTls;
 
 use super::acceptor;
 use super::bell::Bell;
+use super::budget::{self, Budget, Memory};
 use super::control;
 use super::keeper::Keeper;
+use super::quotas::{Limited, Quotas};
 use super::reload::{Configuration, LastReload, Loaded, PolicyFiles};
 use super::settle::settle;
 use super::upstream::Connector;
@@ -44,6 +46,10 @@ pub struct Service {
     pub(super) sessions: Sessions,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
+    /// What users and addresses have of their limits.
+    pub(super) quotas: Arc<Quotas>,
+    /// The memory that all clients may take.
+    pub(super) budget: Arc<Budget>,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -179,6 +185,7 @@ impl Service {
             .collect();
         let bell = Arc::new(Bell::default());
         let Loaded { rules, files, .. } = loaded;
+        let budget = Budget::new(loaded.settings.memory);
         let settings = settle(loaded.settings, None, &listeners, &upstreams);
         Arc::new(Self {
             keeper: Keeper::new(rules, settings, Arc::clone(&bell)),
@@ -191,6 +198,8 @@ impl Service {
             audit,
             acl_log: Mutex::default(),
             throttle: Mutex::default(),
+            quotas: Quotas::new(),
+            budget,
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
@@ -232,6 +241,7 @@ impl Service {
         for index in 0..self.upstreams.len() {
             tokio::spawn(control::watch(Arc::clone(&self), index));
         }
+        tokio::spawn(budget::watch(Arc::clone(&self)));
         let acceptors = bound
             .into_iter()
             .map(|(listening, listeners)| {
@@ -263,6 +273,16 @@ impl Service {
             id,
         };
         (id, guard)
+    }
+
+    /// The memory that clients make us hold, of their common budget.
+    pub fn memory(&self) -> Memory {
+        self.budget.memory()
+    }
+
+    /// How many users and addresses wait for their limits now.
+    pub fn limited(&self) -> Limited {
+        self.quotas.limited()
     }
 
     /// The rules, and their changes.

@@ -41,6 +41,7 @@ pub(super) fn settle(
         identities: loaded.identities,
         write_timeout: loaded.write_timeout,
         max_reply_buffer: loaded.max_reply_buffer,
+        quotas: loaded.quotas,
         fingerprint: loaded.fingerprint,
     }
 }

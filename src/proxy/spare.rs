@@ -41,6 +41,7 @@ pub(super) fn lend(buffer: &mut BytesMut) {
 /// Takes a buffer's memory, if it is empty.
 pub(super) fn take_back(buffer: &mut BytesMut) {
     if !buffer.is_empty() {
+        trim(buffer);
         return;
     }
     let mut spare = std::mem::take(buffer);
@@ -53,6 +54,18 @@ pub(super) fn take_back(buffer: &mut BytesMut) {
             all.push(spare);
         }
     });
+}
+
+/// Gives back the memory that a large request has left in a buffer, behind which a small part of the
+/// next one waits: a client could make every session keep it.
+fn trim(buffer: &mut BytesMut) {
+    if buffer.len() > SIZE || !buffer.try_reclaim(MOST) {
+        return;
+    }
+    let mut small = BytesMut::new();
+    lend(&mut small);
+    small.extend_from_slice(buffer);
+    *buffer = small;
 }
 
 /// Reads once, into a buffer that has room for `size` bytes, or a good part of them.
@@ -101,6 +114,19 @@ mod tests {
         assert_eq!((&buffer[..], spares()), (&b"half a requ"[..], 0));
         lend(&mut buffer);
         assert_eq!(&buffer[..], b"half a requ");
+    }
+
+    #[test]
+    fn what_has_grown_is_freed_though_a_little_is_left_in_it() {
+        let mut buffer = BytesMut::from(&vec![b'x'; 4 * MOST][..]);
+        buffer.extend_from_slice(b"half a requ");
+        buffer.advance(4 * MOST);
+        take_back(&mut buffer);
+        assert_eq!(&buffer[..], b"half a requ");
+        assert!(!buffer.try_reclaim(SIZE), "{}", buffer.capacity());
+        let mut buffer = BytesMut::from(&vec![b'x'; 4 * MOST][..]);
+        take_back(&mut buffer);
+        assert_eq!(buffer.len(), 4 * MOST);
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub trait Host {
     /// One was, and it was right or not.
     fn logged_in(&mut self, user: &str, ok: bool);
 
+    /// The password was right: whether the client may be this user now. If so, it is from here on.
+    fn may_become(&mut self, _user: &str) -> bool {
+        true
+    }
+
     /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
     /// many users it touched.
     ///

@@ -115,6 +115,17 @@ impl Login {
         }
     }
 
+    /// As whom the client acts, to come back to.
+    pub(super) fn standing(&self) -> (Option<Arc<User>>, bool) {
+        (self.user.clone(), self.by_password)
+    }
+
+    /// Back to whom it was before.
+    pub(super) fn stand(&mut self, (user, by_password): (Option<Arc<User>>, bool)) {
+        self.user = user;
+        self.by_password = by_password;
+    }
+
     /// The name of whom AUTH means that gives none.
     pub(super) fn nameless(&self) -> &str {
         Self::mapped(&self.identity).unwrap_or(DEFAULT)

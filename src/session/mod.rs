@@ -19,6 +19,7 @@
 //! - `place`: the databases that the next request may run in.
 //! - `scripts`: what is done so that Redis knows the scripts that the policy names.
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
+//! - `meter`: how much it may use of what it shares with others.
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `host`: what is asked of the world outside.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
@@ -35,6 +36,7 @@ mod kind;
 mod known;
 mod login;
 mod mapping;
+mod meter;
 mod outcome;
 mod own;
 mod pipe;
@@ -59,13 +61,14 @@ pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
 pub use host::{Host, Refused};
 pub use login::{Login, LoginError, Revoked};
+pub use meter::Meter;
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;
 pub use replies::Desync;
 pub use routing::{Berth, Need};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
-pub use throttle::Throttle;
+pub use throttle::{Throttle, network};
 pub use trunk::{Load, Rider, Trunk};
 
 #[cfg(test)]

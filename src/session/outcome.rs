@@ -26,6 +26,8 @@ pub enum Refusal {
     LoginFailed,
     /// AUTH or HELLO after too many failures; the password was not looked at.
     LoginThrottled,
+    /// AUTH or HELLO as a user who has all the connections that it may have.
+    UserConnections,
     /// HELLO by a client that must log in, without AUTH.
     HelloNotAuthenticated,
     /// Wrong number of arguments for a command that the proxy answers itself.
@@ -132,6 +134,7 @@ impl Refusal {
             Self::NotAuthenticated | Self::HelloNotAuthenticated => "not_authenticated",
             Self::LoginFailed => "auth",
             Self::LoginThrottled => "auth_throttled",
+            Self::UserConnections => "user_connections",
             Self::OwnArity | Self::OwnSyntax => "arity",
             Self::NoPassword => "auth",
             Self::HelloVersion
@@ -159,6 +162,7 @@ impl Refusal {
     pub fn severity(self) -> Severity {
         match self {
             Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
+            Self::UserConnections => Severity::Info,
             Self::Http | Self::Protocol(_) | Self::TooLarge | Self::Replicating => Severity::Info,
             _ => Severity::Debug,
         }
@@ -237,6 +241,8 @@ impl Refusal {
                 "-ERR respgate: too many failed logins from this address or as this user, try \
                  again later",
             ]),
+            // Redis' own, for whom it has no room.
+            Self::UserConnections => line(&["-ERR max number of clients reached"]),
             Self::HelloNotAuthenticated => line(&[
                 "-NOAUTH HELLO must be called with the client already authenticated, otherwise the \
                  HELLO ",

@@ -131,11 +131,15 @@ fn log_in(
     if !taking.host.may_log_in(&user) {
         return Err(Refusal::LoginThrottled);
     }
+    let before = login.standing();
     let ok = login.authenticate(name, password, taking.rules.policy());
     taking.host.logged_in(&user, ok);
-    if ok {
-        Ok(())
-    } else {
-        Err(Refusal::LoginFailed)
+    if !ok {
+        return Err(Refusal::LoginFailed);
     }
+    if !taking.host.may_become(&user) {
+        login.stand(before);
+        return Err(Refusal::UserConnections);
+    }
+    Ok(())
 }

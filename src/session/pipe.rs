@@ -101,6 +101,12 @@ impl Pipe {
         }
     }
 
+    /// All that is in it.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.input.len() + self.staged.len()
+    }
+
     /// How much waits to be written.
     pub fn waiting(&self) -> usize {
         self.cleared + self.staged.len()

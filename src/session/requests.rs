@@ -67,10 +67,18 @@ impl Session {
         // Nothing is held where nothing is left, and most reads end with a request.
         while !up.unscanned().is_empty() && self.takes_requests(down) && self.generation != OUTDATED
         {
+            if self.allowance == 0 && !self.must_go_on() {
+                break;
+            }
             self.holding = false;
             self.routing.look_again();
             let going_on = match self.flow {
-                Flow::Requests => self.take_request(&mut taking, up, down),
+                Flow::Requests => {
+                    let taken = self.take_request(&mut taking, up, down);
+                    let count = u64::from(!matches!(taken, Ok(false)));
+                    self.allowance = self.allowance.saturating_sub(count);
+                    taken
+                }
                 Flow::Forwarding(_) | Flow::Draining(_) => self.take_tail(up),
             };
             match going_on {
@@ -79,6 +87,12 @@ impl Session {
                 Err(error) => self.break_off(error, &mut taking, up, down),
             }
         }
+    }
+
+    /// Whether something has begun that is taken to its end, whoever is to wait.
+    #[cold]
+    fn must_go_on(&self) -> bool {
+        self.is_streaming() || self.routing.is_in_convoy()
     }
 
     /// Whether more of the client's bytes are of use now.

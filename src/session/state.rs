@@ -58,6 +58,8 @@ pub struct Session {
     pub(super) holding: bool,
     /// Bytes of the current request at which its verdict is asked for again.
     pub(super) inspect_at: usize,
+    /// How many more requests are taken before it is asked anew.
+    pub(super) allowance: u64,
     /// Whose connection the next request goes to.
     pub(super) routing: Routing,
     /// Where a refusal's text is put together.
@@ -120,6 +122,7 @@ impl Session {
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
+            allowance: u64::MAX,
             routing: Routing::default(),
             scratch: BytesMut::new(),
         };
@@ -307,6 +310,35 @@ impl Session {
         self.loaded.forget();
         self.fresh = false;
         clean.then_some(berth)
+    }
+
+    /// No more requests than these are taken until this is said again, but to the end of a transaction
+    /// that must not be parted. Without a word: all that come.
+    #[inline]
+    pub fn allow(&mut self, requests: u64) {
+        self.allowance = requests;
+    }
+
+    /// How many of these are left.
+    #[inline]
+    pub fn allowance(&self) -> u64 {
+        self.allowance
+    }
+
+    /// Whether the middle of a request streams by.
+    pub fn is_streaming(&self) -> bool {
+        self.flow != Flow::Requests
+    }
+
+    /// Whether a transaction is or may be open, or keys are watched for one.
+    pub fn is_in_transaction(&self) -> bool {
+        self.may_be_in_multi() || self.known.is_watching
+    }
+
+    /// Bytes of its own replies that wait for their turn.
+    #[inline]
+    pub fn held(&self) -> usize {
+        self.slots.held()
     }
 
     /// The client sends nothing more. What it is owed it still gets.

@@ -1,7 +1,7 @@
 //! Slows down who guesses passwords, without locking out who knows them.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ impl Throttle {
     /// socket: all of its clients share one bucket. `user` is empty where the client can't be whom
     /// it names: nobody's password is guessed then.
     pub fn may_log_in(&self, source: Option<IpAddr>, user: &str, now: Instant) -> bool {
-        let address = self.hasher.hash_one(network(source));
+        let address = self.hasher.hash_one(source.map(network));
         self.by_address.has_token(address, now)
             && (!self.counts_for_user(source, user)
                 || self.by_user.has_token(self.hasher.hash_one(user), now))
@@ -77,7 +77,7 @@ impl Throttle {
             self.proven.insert(pair, now);
             return;
         }
-        let address = self.hasher.hash_one(network(source));
+        let address = self.hasher.hash_one(source.map(network));
         self.by_address.charge(address, now);
         if self.counts_for_user(source, user) {
             let user = self.hasher.hash_one(user);
@@ -92,16 +92,16 @@ impl Throttle {
     }
 
     fn pair(&self, source: Option<IpAddr>, user: &str) -> u64 {
-        self.hasher.hash_one((network(source), user))
+        self.hasher.hash_one((source.map(network), user))
     }
 }
 
-/// Whoever has one address of IPv6 has the /64 that it is in.
-fn network(source: Option<IpAddr>) -> impl Hash {
-    source.map(|source| match source {
+/// What counts as one address: whoever has one of IPv6 has the /64 that it is in.
+pub fn network(source: IpAddr) -> IpAddr {
+    match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(source) => IpAddr::V6(Ipv6Addr::from_bits(source.to_bits() & (u128::MAX << 64))),
-    })
+    }
 }
 
 /// Where `key` would be one too many: forgets the earlier half of what is known. Of buckets these

@@ -340,6 +340,20 @@ impl Trunk {
         Some(taken)
     }
 
+    /// From now on a rider may leave so many bytes unread before the others' replies wait for it.
+    #[inline]
+    pub fn set_max_unread(&mut self, bytes: usize) {
+        self.max_unread = bytes;
+    }
+
+    /// Bytes that wait for a rider.
+    #[inline]
+    pub fn unread(&self, rider: Rider) -> usize {
+        let seat = self.seats.get(rider.index as usize);
+        let seat = seat.filter(|seat| seat.generation == rider.generation);
+        seat.map_or(0, Seat::unread)
+    }
+
     /// Whether more may be read; if not, the one whom the others wait for.
     pub fn hindrance(&mut self) -> Option<Rider> {
         let rider = self.hindered_by?;

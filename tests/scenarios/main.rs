@@ -18,6 +18,7 @@ mod client_matrix;
 mod clients;
 mod cluster;
 mod commandline;
+mod contain;
 mod databases;
 mod egress;
 mod framing;

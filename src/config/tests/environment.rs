@@ -105,9 +105,10 @@ fn values_are_as_strict_as_in_the_file() {
         ),
         (
             "RESPGATE__LIMITS__MEMORY",
-            "1GB",
-            "not built yet: one budget for all held-back requests and unread replies",
+            "1",
+            "must be from \"1MB\" to \"1024GB\"",
         ),
+        ("RESPGATE__LIMITS__USER", "1", "must be a table"),
         (
             "RESPGATE__AUDIT__DECISIONS",
             "all",

@@ -1,6 +1,7 @@
 //! `[[listener]]` and `[listener.tls]`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{IDENTITY, LISTENER, POLICY, TLS, UPSTREAM, bad, directory, good, load_in, warns};
 use super::{with_listener, with_upstream};
@@ -37,6 +38,7 @@ max_connections_per_ip = 2
 handshake_timeout = "1s"
 auth_timeout = "2s"
 idle_timeout = "3m"
+max_lifetime = "24h"
 [listener.tls]
 cert = "c"
 key = "/k"
@@ -66,6 +68,7 @@ min_version = "1.3"
         listener.idle_timeout.map(|timeout| timeout.as_secs()),
         Some(180)
     );
+    assert_eq!(listener.max_lifetime, Some(Duration::from_secs(24 * 3600)));
     let tls = listener.tls.as_ref().unwrap();
     assert_eq!(tls.client_auth, ClientAuth::Optional);
     assert_eq!(tls.min_version, TlsVersion::V1_3);

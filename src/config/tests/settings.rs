@@ -287,12 +287,37 @@ fn limits_are_checked() {
             "limits.max_reply_buffer = \"255KB\": must be from \"256KB\" to \"4GB\"",
         ),
         (
-            "memory = \"\"",
-            "limits.memory: not built yet: one budget for all held-back requests and unread replies",
+            "memory = \"1023KB\"\nmax_reply_buffer = \"256KB\"",
+            "limits.memory = \"1023KB\": must be from \"1MB\" to \"1024GB\"",
         ),
         (
-            "memory = \"1GB\"",
-            "limits.memory = \"1GB\": not built yet: one budget for all held-back requests and unread replies",
+            "memory = \"16MB\"",
+            "limits.memory: the budget of all is 16777216 bytes, less than the 33554432 bytes of \
+             max_reply_buffer that one client may hold",
+        ),
+        (
+            "memory = \"32MB\"\nmax_inspect_buffer = \"33MB\"",
+            "limits.memory: the budget of all is 33554432 bytes, less than the 34603008 bytes of \
+             max_inspect_buffer that one client may hold",
+        ),
+        (
+            "max_reply_buffer = \"2GB\"",
+            "limits.memory: the budget of all, as the file doesn't say, is 1073741824 bytes, less than \
+             the 2147483648 bytes of max_reply_buffer that one client may hold",
+        ),
+        ("user = 3", "limits.user = \"3\": must be a table"),
+        ("user.cart = 3", "limits.user.cart = \"3\": must be a table"),
+        (
+            "[limits.user.cart]\ncommands_per_second = 0",
+            "limits.user.cart.commands_per_second = \"0\": must be an integer from 1 to 1000000000",
+        ),
+        (
+            "[limits.user.\"*\"]\nbytes_per_second = \"1000\"",
+            "limits.user.*.bytes_per_second = \"1000\": must be from \"1KB\" to \"1024GB\"",
+        ),
+        (
+            "[limits.address]\nmax_connection = 3",
+            "limits.address.max_connection: unknown key; did you mean \"max_connections\"?",
         ),
     ] {
         bad(&with(&["[limits]\n", keys].concat()), problem);
@@ -342,4 +367,33 @@ fn the_rest_is_checked() {
         bad(&with(text), problem);
     }
     assert_eq!(good(&with("[audit]\npath = \"-\"")).config.audit.path, None);
+}
+
+#[test]
+fn users_and_addresses_have_limits_of_their_own() {
+    let config = good(&with(
+        "[limits]\nmemory = \"64MB\"\n\n[limits.user.cart]\nmax_connections = 3\n\
+         commands_per_second = 10\n\n[limits.user.\"a.b\"]\n\n[limits.user.\"*\"]\n\
+         bytes_per_second = \"10MB\"\n\n[limits.address]\nmax_connections = 7\n",
+    ))
+    .config;
+    assert_eq!(config.limits.memory, 64 << 20);
+    let quotas = config.limits.quotas;
+    let said = |name| {
+        let quota = quotas.of_user(name).unwrap();
+        let rates = [quota.commands_per_second, quota.bytes_per_second];
+        let rates = rates.map(|rate| rate.map(std::num::NonZeroU64::get));
+        (quota.max_connections, rates)
+    };
+    assert_eq!(said("cart"), (Some(3), [Some(10), None]));
+    assert_eq!(
+        said("a.b"),
+        (None, [None, None]),
+        "named, and so not one of the others"
+    );
+    assert_eq!(said("ops"), (None, [None, Some(10 << 20)]));
+    assert_eq!(quotas.address.unwrap().max_connections, Some(7));
+    let none = good(&with("[limits.address]")).config.limits;
+    assert!(none.quotas.address.is_none() && !none.quotas.limit_users());
+    assert_eq!(none.memory, 1 << 30);
 }

@@ -1,5 +1,6 @@
 //! How long a relay waits for whom.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -29,6 +30,14 @@ pub(super) struct Deadlines {
     probe: Option<Instant>,
     /// When to look at the client's certificate.
     certificate: Option<Instant>,
+    /// When to look whether there is memory again.
+    pub(super) retry: Option<Instant>,
+    /// When the session has lived for so long as it may.
+    pub(super) lifetime: Option<Instant>,
+    max_lifetime: Option<Duration>,
+    began: Instant,
+    /// How much longer it lives than the least, of [`SPREAD`]; drawn once.
+    chance: u32,
 }
 
 /// A client that closed its direction gets what it is owed for so long. ghostunnel came to the same
@@ -38,6 +47,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
 /// hangs. One look at its socket in ten seconds is nothing.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// Sessions that began together end apart: within a fifth of `max_lifetime`, that is a tenth more or less.
+const SPREAD: u32 = 1 << 16;
 
 /// A closed client's blocking command would wait for nobody, and a pop for it would be lost; and the
 /// end of a drain would come to one that waits as well. Redis frees such a client at once; a moment's
@@ -60,6 +72,11 @@ impl Deadlines {
             closing: None,
             probe: None,
             certificate: None,
+            retry: None,
+            lifetime: None,
+            max_lifetime: None,
+            began: Instant::now(),
+            chance: (RandomState::new().hash_one(()) % u64::from(SPREAD)) as u32,
         };
         deadlines.renew(settings, listener);
         let not_after = peer.certificate.as_ref().map(|one| one.not_after);
@@ -78,6 +95,13 @@ impl Deadlines {
         if idle != self.idle.map(|(_, period)| period) {
             self.idle = idle.map(|idle| (Instant::now() + idle, idle));
         }
+        let most = listener.settings.max_lifetime;
+        if most != self.max_lifetime {
+            self.max_lifetime = most;
+            let now = Instant::now();
+            let end = |most| end_of_life(most, self.chance, self.began, now);
+            self.lifetime = most.map(end);
+        }
     }
 
     /// When to look at the client's certificate again, which ends then (seconds since 1970).
@@ -87,13 +111,19 @@ impl Deadlines {
     }
 }
 
+/// When a session of this age ends. Those that are older than a new limit allows end apart, too.
+fn end_of_life(most: Duration, chance: u32, began: Instant, now: Instant) -> Instant {
+    let spread = most / 5 * chance / SPREAD;
+    (began + most * 9 / 10).max(now) + spread
+}
+
 // === impl Relay ===
 
 impl Relay<'_> {
     /// Pending, with a timer for the next of them.
     pub(super) fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let leaving = self.client_closed || self.draining;
-        if leaving && self.deadlines.closing.is_none() {
+        if (leaving || self.retiring) && self.deadlines.closing.is_none() {
             self.deadlines.closing = Some(Instant::now() + HALF_CLOSED);
         }
         if self.session.is_authenticated() || !self.session.is_settled() {
@@ -121,7 +151,19 @@ impl Relay<'_> {
             let idle = self.deadlines.idle.map(|(idle, _)| idle);
             let certificate = self.deadlines.certificate;
             let stalled = self.deadlines.stalled;
-            let all = [login, closing, stalled, idle, probe, certificate];
+            let lifetime = self.deadlines.lifetime;
+            let resume = self.host.dues.as_ref().and_then(|dues| dues.resume());
+            let again = [resume, self.deadlines.retry].into_iter().flatten().min();
+            let all = [
+                login,
+                closing,
+                stalled,
+                idle,
+                probe,
+                certificate,
+                lifetime,
+                again,
+            ];
             let next = all.into_iter().flatten().min();
             let Some(next) = next else {
                 return Poll::Pending;
@@ -139,7 +181,19 @@ impl Relay<'_> {
                 return Poll::Ready(End::Stalled);
             }
             if closing == Some(next) {
-                return Poll::Ready(End::Cut);
+                return Poll::Ready(match leaving {
+                    true => End::Cut,
+                    false => End::Lifetime,
+                });
+            }
+            if lifetime == Some(next) || again == Some(next) {
+                if lifetime == Some(next) {
+                    self.retire();
+                }
+                // There is something to do again.
+                self.deadlines.retry = None;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if certificate == Some(next) {
                 if !self.is_welcome() {
@@ -157,7 +211,10 @@ impl Relay<'_> {
             // One look a period costs less than a clock read a command; so an idle session is
             // closed after one to two periods.
             // Who listens is not idle, as in Redis.
-            let idle = self.session.is_settled() && !self.session.is_listening();
+            let idle = self.session.is_settled()
+                && !self.session.is_listening()
+                && self.deadlines.retry.is_none()
+                && !self.is_paced();
             if !self.deadlines.active && idle {
                 return Poll::Ready(End::Timeout);
             }

@@ -198,6 +198,7 @@ impl Relay<'_> {
         }
         let sent = line.send(ride.rider, load);
         if sent {
+            self.passed += self.up.waiting() as u64;
             self.up.wrote_all();
             self.unsent = (0, 0);
         }

@@ -16,6 +16,7 @@ use crate::telemetry::Event;
 use crate::tls;
 
 use super::Key;
+use crate::proxy::budget::{Budget, LEAST_UNREAD};
 use crate::proxy::service::Service;
 use crate::proxy::spare;
 use crate::proxy::upstream::{OpenPermit, UpstreamStream};
@@ -50,6 +51,9 @@ struct Driver {
     /// Times that a batch has waited for more.
     yielded: u32,
     slow: Option<Slow>,
+    /// What a rider may leave unread, unless there is no memory for it.
+    most_unread: usize,
+    budget: Arc<Budget>,
 }
 
 /// The rider that the others wait for.
@@ -136,6 +140,8 @@ impl Line {
             deserted: 0,
             yielded: 0,
             slow: None,
+            most_unread,
+            budget: Arc::clone(&service.budget),
         };
         let service = Arc::clone(service);
         tokio::task::spawn_local(async move {
@@ -212,6 +218,12 @@ impl Line {
             self.wake();
         }
         taken
+    }
+
+    /// Bytes that wait here for a rider.
+    #[inline]
+    pub(in crate::proxy) fn unread(&self, rider: Rider) -> usize {
+        self.trunk.borrow().unread(rider)
     }
 
     /// Whether the rider is owed replies.
@@ -337,11 +349,23 @@ impl Driver {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         loop {
             let mut trunk = self.line.trunk.borrow_mut();
+            let is_short = self.budget.is_used_up();
+            trunk.set_max_unread(match is_short {
+                true => self.most_unread.min(LEAST_UNREAD),
+                false => self.most_unread,
+            });
             let hindrance = trunk.hindrance();
+            if is_short && hindrance.is_some() {
+                self.budget.want();
+            }
             self.line.hindered.set(hindrance.is_some());
             if let Some(rider) = hindrance {
                 let put_off = self.slow.as_mut().is_some_and(|slow| slow.rider == rider);
                 if !put_off {
+                    // It may leave its replies here because of its own limits: no longer now.
+                    if let Some(waker) = self.line.riders.borrow().get(rider.index() as usize) {
+                        waker.wake_by_ref();
+                    }
                     self.slow = Some(Slow {
                         rider,
                         taken: trunk.taken(rider).unwrap_or_default(),
