@@ -5,6 +5,7 @@
 //! everybody may: most sessions hold nothing then, and never come here. While it is used up who holds
 //! more than that is read no further, so it goes over by no more than what is read at once.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,9 @@ pub(super) struct Budget {
     used: AtomicUsize,
     /// Times that somebody wanted more, and there was none.
     wanted: AtomicU64,
+    /// The session that may go over it, to end a request that has begun; 0: nobody. Where all had their
+    /// even share, none of them would ever have a whole one.
+    turn: AtomicU64,
     /// Who holds some of it, by session.
     accounts: Mutex<HashMap<u64, Arc<Account>>>,
 }
@@ -31,6 +35,9 @@ struct Account {
     held: AtomicUsize,
     /// Bytes that it has passed on since ever.
     passed: AtomicU64,
+    /// It would take more of its client's request, and there is no memory: it isn't its fault that it
+    /// passes nothing on.
+    waits: AtomicBool,
     /// It is to end.
     cut: AtomicBool,
 }
@@ -43,6 +50,10 @@ pub(super) struct Holding {
     /// `None`: it has never held more than [`FREE`].
     account: Option<Arc<Account>>,
     booked: usize,
+    /// It isn't read, for want of memory.
+    waits: bool,
+    /// It is its turn to go over the budget.
+    has_turn: bool,
 }
 
 /// How much memory clients make us hold.
@@ -85,6 +96,7 @@ impl Budget {
             most: AtomicUsize::new(most),
             used: AtomicUsize::new(0),
             wanted: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
             accounts: Mutex::default(),
         })
     }
@@ -103,6 +115,22 @@ impl Budget {
     /// Somebody wants more, and must wait.
     pub(super) fn want(&self) {
         self.wanted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether this session may go over it.
+    fn take_turn(&self, session: u64) -> bool {
+        let taken = self
+            .turn
+            .compare_exchange(0, session, Ordering::Relaxed, Ordering::Relaxed);
+        taken.is_ok() || taken == Err(session)
+    }
+
+    /// The next one may.
+    fn end_turn(&self, session: u64) {
+        // Another one has it, or nobody.
+        let _ = self
+            .turn
+            .compare_exchange(session, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// What is held now.
@@ -129,6 +157,8 @@ impl Holding {
             session,
             account: None,
             booked: 0,
+            waits: false,
+            has_turn: false,
         }
     }
 
@@ -147,6 +177,9 @@ impl Holding {
             true => held.next_multiple_of(FREE),
             false => 0,
         };
+        if booked == 0 {
+            self.end_turn();
+        }
         let account = match &self.account {
             Some(account) => account,
             None => {
@@ -158,6 +191,7 @@ impl Holding {
             }
         };
         account.passed.store(passed, Ordering::Relaxed);
+        account.waits.store(self.waits, Ordering::Relaxed);
         if booked > self.booked {
             self.budget
                 .used
@@ -183,6 +217,28 @@ impl Holding {
         waits
     }
 
+    /// The same for what its client sends, of which so much is a request that isn't whole enough to be
+    /// judged.
+    #[inline]
+    pub(super) fn must_wait_to_read(&mut self, held: usize, begun: usize) -> bool {
+        self.waits = held > FREE && self.budget.is_used_up();
+        if self.waits && begun > FREE && self.budget.take_turn(self.session) {
+            self.has_turn = true;
+            self.waits = false;
+        } else if self.waits {
+            self.budget.want();
+        } else if self.has_turn {
+            self.end_turn();
+        }
+        self.waits
+    }
+
+    fn end_turn(&mut self) {
+        if std::mem::take(&mut self.has_turn) {
+            self.budget.end_turn(self.session);
+        }
+    }
+
     /// Whether it is to end, for the others' sake.
     #[inline]
     pub(super) fn is_cut(&self) -> bool {
@@ -198,6 +254,7 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
+        self.end_turn();
         if self.account.take().is_some() {
             self.budget.used.fetch_sub(self.booked, Ordering::Relaxed);
             self.budget.lock().remove(&self.session);
@@ -227,12 +284,15 @@ struct Judge {
     wanted: u64,
     /// What each holder had passed on when it was used up first.
     passed: HashMap<u64, u64>,
+    /// Whose turn it was then.
+    turn: u64,
 }
 
 // === impl Judge ===
 
 impl Judge {
-    /// The sessions that must end: the largest that pass on too little, until the rest fits.
+    /// The sessions that must end: the largest that pass on too little, until the rest fits. Who had its
+    /// turn all the time comes first, who only waits for memory last.
     fn look(&mut self, budget: &Budget) -> Vec<u64> {
         let wanted = budget.wanted.load(Ordering::Relaxed);
         let is_wanted = std::mem::replace(&mut self.wanted, wanted) != wanted;
@@ -245,6 +305,7 @@ impl Judge {
         if self.looks == 0 {
             let all = accounts.iter();
             self.passed = all.map(|(id, account)| (*id, passed(account))).collect();
+            self.turn = budget.turn.load(Ordering::Relaxed);
         }
         self.looks += 1;
         if self.looks <= PATIENCE {
@@ -261,7 +322,12 @@ impl Judge {
             .map(|(id, account)| (account.held.load(Ordering::Relaxed), *id, account))
             .filter(|(held, ..)| *held > 0)
             .collect();
-        slow.sort_unstable_by_key(|(held, id, _)| (std::cmp::Reverse(*held), *id));
+        let turn = budget.turn.load(Ordering::Relaxed);
+        slow.sort_unstable_by_key(|(held, id, account)| {
+            let idles = *id == turn && turn == self.turn;
+            let waits = account.waits.load(Ordering::Relaxed);
+            (!idles, waits, Reverse(*held), *id)
+        });
         let mut used = budget.used.load(Ordering::Relaxed);
         let most = budget.most.load(Ordering::Relaxed);
         let mut cut = Vec::new();
@@ -335,6 +401,48 @@ mod tests {
             }
         }
         Vec::new()
+    }
+
+    #[test]
+    fn who_waits_for_memory_alone_is_cut_last() {
+        let budget = Budget::new(5 * MB);
+        let mut holdings: Vec<_> = (1..=3).map(|id| Holding::new(&budget, id)).collect();
+        holdings[2].book(3 * MB, 0);
+        for (holding, held) in holdings.iter_mut().zip([MB, 2 * MB, 3 * MB]) {
+            holding.book(held, 0);
+        }
+        assert!(holdings[2].must_wait_to_read(3 * MB, 0));
+        holdings[2].book(3 * MB, 0);
+        let mut it = Judge::default();
+        assert_eq!(judge(&mut it, &budget, || ()), [2]);
+        drop(holdings.remove(1));
+        budget.set(3 * MB);
+        assert_eq!(
+            judge(&mut it, &budget, || ()),
+            [1, 3],
+            "if there is nobody else"
+        );
+    }
+
+    #[test]
+    fn one_at_a_time_goes_over_the_budget_to_its_end() {
+        let budget = Budget::new(MB);
+        let mut holdings: Vec<_> = (1..=3).map(|id| Holding::new(&budget, id)).collect();
+        for holding in &mut holdings {
+            holding.book(MB, 0);
+        }
+        let waits = |holding: &mut Holding| holding.must_wait_to_read(MB, MB);
+        assert!(!waits(&mut holdings[1]));
+        assert!(waits(&mut holdings[0]) && waits(&mut holdings[2]));
+        assert!(!waits(&mut holdings[1]), "still");
+        holdings[1].book(0, MB as u64);
+        assert!(!waits(&mut holdings[2]));
+        assert!(waits(&mut holdings[1]) && waits(&mut holdings[0]));
+        // It has its turn, and makes nothing of it.
+        let mut it = Judge::default();
+        assert_eq!(judge(&mut it, &budget, || ()), [3, 1]);
+        drop(holdings.pop());
+        assert!(!waits(&mut holdings[0]));
     }
 
     #[test]

@@ -360,7 +360,7 @@ impl<'a> Relay<'a> {
         // Only who reads sees a client leave, and what it waits for must not be taken by nobody: so
         // what can't be taken yet is read all the same, a little, and what never will be, too.
         let ahead = !draining && self.up.unscanned().len() < READ || self.session.has_ended();
-        let full = self.up.waiting() >= MARK || self.is_unread_for_memory();
+        let full = self.up.waiting() >= MARK || self.is_unread_for_memory(taken);
         let wanted = !self.client_closed && !full && (taken || ahead);
         self.unread = !wanted;
         if !wanted {

@@ -116,12 +116,17 @@ impl Relay<'_> {
         }
     }
 
-    /// Whether the client isn't read because there is no memory for what it sends.
-    pub(super) fn is_unread_for_memory(&mut self) -> bool {
+    /// Whether the client isn't read because there is no memory for what it sends. `taken`: its requests
+    /// are of use now.
+    pub(super) fn is_unread_for_memory(&mut self, taken: bool) -> bool {
         // More than this on its way to the client are refusals: it sends on and takes nothing.
         let refusals = self.down.held().saturating_sub(MARK + BATCH);
         let held = self.up.held() + self.session.held() + refusals;
-        let waits = self.holding.must_wait(held);
+        let begun = match taken {
+            true => self.up.unscanned().len(),
+            false => 0,
+        };
+        let waits = self.holding.must_wait_to_read(held, begun);
         self.deadlines.retry = waits.then(|| Instant::now() + RETRY);
         waits
     }
