@@ -106,6 +106,7 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         max_reply_buffer: config.limits.max_reply_buffer,
         memory: config.limits.memory,
         quotas: config.limits.quotas.clone(),
+        auth: config.limits.auth,
         fingerprint: fingerprint.finalize().into(),
     };
     let loaded = Loaded {

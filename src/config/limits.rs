@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::section::Section;
-use super::types::{Limits, Quota, Quotas};
+use super::types::{AuthLimits, Limits, Quota, Quotas};
 
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
@@ -40,6 +40,7 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
     let memory = read_memory(&mut section, max_inspect_buffer, max_reply_buffer);
     let write_timeout = section.duration("write_timeout", Duration::from_secs(60));
     let quotas = quotas(&mut section);
+    let auth = auth(&mut section);
     section.finish();
     let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
     Limits {
@@ -50,6 +51,7 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         memory: bytes(memory),
         write_timeout,
         quotas,
+        auth,
     }
 }
 
@@ -76,6 +78,20 @@ fn read_memory(section: &mut Section<'_>, inspect: u64, reply: u64) -> u64 {
         );
     }
     memory
+}
+
+/// `[limits.auth]`.
+fn auth(section: &mut Section<'_>) -> AuthLimits {
+    let mut table = section.table("auth");
+    // Twenty: an application with an old password, restarted by its supervisor or with a pool of
+    // connections, fails some times at once, and must not hold up its neighbours on the same host.
+    // To: more is no limit.
+    let attempts = table.integer("attempts", 1..=1_000_000, 20);
+    // An attempt a second: 86,400 a day find a password of a word list in weeks, one of 40 random bits
+    // never; and a client that has its new password waits for a second.
+    let interval = table.duration("interval", Duration::from_secs(1));
+    table.finish();
+    AuthLimits { attempts, interval }
 }
 
 /// `[limits.user.NAME]`, `[limits.user."*"]` and `[limits.address]`.

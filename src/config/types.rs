@@ -235,6 +235,18 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// What each user and each address may have.
     pub quotas: Quotas,
+    /// How often passwords may be wrong.
+    pub auth: AuthLimits,
+}
+
+/// `[limits.auth]`: failed logins of one address. A user has five times as many, and gets them back ten
+/// times as fast, from all addresses together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuthLimits {
+    /// At once.
+    pub attempts: u32,
+    /// Then one in so much time.
+    pub interval: Duration,
 }
 
 /// `[limits.user.*]` and `[limits.address]`.

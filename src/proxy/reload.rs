@@ -60,6 +60,8 @@ pub struct LoadedSettings {
     pub memory: usize,
     /// What each user and each address may have.
     pub quotas: config::Quotas,
+    /// How often passwords may be wrong.
+    pub auth: config::AuthLimits,
     /// Of all that it was made of, but the ACL files.
     pub fingerprint: Fingerprint,
 }
@@ -163,7 +165,7 @@ impl Service {
                 tracing::warn!("reload: {line}");
             }
             let fingerprint = settings.fingerprint;
-            let memory = settings.memory;
+            let (memory, auth) = (settings.memory, settings.auth);
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
                 settle(settings, Some(before), &self.listeners, &self.upstreams)
@@ -175,6 +177,10 @@ impl Service {
             })?;
             *files = loaded.files;
             self.budget.set(memory);
+            let throttle = self.throttle.lock();
+            let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
+            throttle.set(auth.attempts, auth.interval);
+            drop(throttle);
             for (name, most, per_address) in limits {
                 let listening = self.listeners.iter().find(|one| one.name == name);
                 if let Some(listening) = listening {

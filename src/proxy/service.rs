@@ -186,6 +186,8 @@ impl Service {
         let bell = Arc::new(Bell::default());
         let Loaded { rules, files, .. } = loaded;
         let budget = Budget::new(loaded.settings.memory);
+        let auth = loaded.settings.auth;
+        let throttle = Throttle::new(auth.attempts, auth.interval);
         let settings = settle(loaded.settings, None, &listeners, &upstreams);
         Arc::new(Self {
             keeper: Keeper::new(rules, settings, Arc::clone(&bell)),
@@ -197,7 +199,7 @@ impl Service {
             upstreams,
             audit,
             acl_log: Mutex::default(),
-            throttle: Mutex::default(),
+            throttle: Mutex::new(throttle),
             quotas: Quotas::new(),
             budget,
             sessions: Sessions {

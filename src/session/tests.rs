@@ -1,6 +1,7 @@
 //! Sessions driven byte by byte, without a socket.
 
 mod adopt;
+mod allowance;
 mod crowd;
 mod edges;
 mod framing;
@@ -17,7 +18,7 @@ mod scripts;
 mod share;
 mod speaker;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::command::{CommandId, Table};
@@ -30,8 +31,13 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
                        user writer on >w +@all %W~a:*\nuser admin on >admin-pw +@all ~* &*\n";
 
 /// What a host noted: user, command, reason.
-#[derive(Default)]
 struct Notes(Vec<(String, String, &'static str)>, Throttle);
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self(Vec::new(), Throttle::new(20, Duration::from_secs(1)))
+    }
+}
 
 impl Host for Notes {
     fn refused(&mut self, refused: &Refused<'_>) {

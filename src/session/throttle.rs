@@ -17,7 +17,7 @@ pub struct Throttle {
 }
 
 /// A token bucket for each key. It is all told by the instant at which it is full again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Buckets {
     /// A token comes back in this time.
     interval: Duration,
@@ -26,20 +26,13 @@ struct Buckets {
     full_at: HashMap<u64, Instant>,
 }
 
-/// An application with an old password, restarted by its supervisor or with a pool of connections,
-/// fails some times at once: that many must not hold up its neighbours on the same host.
-const ADDRESS_BURST: u32 = 20;
+/// A user's failures at once, for each of an address: a deployment of a hundred instances that all have
+/// the wrong password is no attack yet.
+const USER_ATTEMPTS: u32 = 5;
 
-/// Then an attempt a second: 86,400 a day find a password of a word list in weeks, one of 40 random
-/// bits never; and a client that has its new password waits for a second.
-const ADDRESS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A deployment of a hundred instances that all have the wrong password is no attack yet.
-const USER_BURST: u32 = 100;
-
-/// Then ten a second from all addresses together: a botnet gains nothing by its size, and a new
-/// instance of the real client gets its turn within seconds.
-const USER_INTERVAL: Duration = Duration::from_millis(100);
+/// How much faster a user gets them back, from all addresses together: a botnet gains nothing by its
+/// size, and a new instance of the real client gets its turn within seconds.
+const USER_SPEED: u32 = 10;
 
 /// Keys that are remembered of each kind: less than a megabyte. Who has more addresses than that
 /// is held by the user's bucket.
@@ -47,18 +40,26 @@ const MOST: usize = 16 * 1024;
 
 // === impl Throttle ===
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Self {
-            by_address: Buckets::new(ADDRESS_BURST, ADDRESS_INTERVAL),
-            by_user: Buckets::new(USER_BURST, USER_INTERVAL),
+impl Throttle {
+    /// So many failures of an address at once, and then one in each `interval`.
+    pub fn new(attempts: u32, interval: Duration) -> Self {
+        let mut throttle = Self {
+            by_address: Buckets::default(),
+            by_user: Buckets::default(),
             proven: HashMap::new(),
             hasher: RandomState::new(),
-        }
+        };
+        throttle.set(attempts, interval);
+        throttle
     }
-}
 
-impl Throttle {
+    /// Other numbers from now on. What was counted is still to be waited for.
+    pub fn set(&mut self, attempts: u32, interval: Duration) {
+        self.by_address.set(attempts, interval);
+        let attempts = attempts.saturating_mul(USER_ATTEMPTS);
+        self.by_user.set(attempts, interval / USER_SPEED);
+    }
+
     /// Whether an attempt to log in as `user` is worth looking at. `source` is `None` for a unix
     /// socket: all of its clients share one bucket. `user` is empty where the client can't be whom
     /// it names: nobody's password is guessed then.
@@ -118,24 +119,25 @@ fn make_room(known: &mut HashMap<u64, Instant>, key: u64) {
 // === impl Buckets ===
 
 impl Buckets {
-    fn new(burst: u32, interval: Duration) -> Self {
-        Self {
-            interval,
-            depth: interval * burst,
-            full_at: HashMap::new(),
-        }
+    fn set(&mut self, attempts: u32, interval: Duration) {
+        self.interval = interval;
+        self.depth = interval.saturating_mul(attempts);
     }
 
     fn has_token(&self, key: u64, now: Instant) -> bool {
-        self.full_at
-            .get(&key)
-            .is_none_or(|full_at| *full_at + self.interval <= now + self.depth)
+        // A depth that no clock can say is endless.
+        let latest = now.checked_add(self.depth);
+        self.full_at.get(&key).is_none_or(|full_at| {
+            let after = full_at.checked_add(self.interval);
+            latest.is_none_or(|latest| after.is_some_and(|after| after <= latest))
+        })
     }
 
     fn charge(&mut self, key: u64, now: Instant) {
         make_room(&mut self.full_at, key);
         let full_at = self.full_at.entry(key).or_insert(now);
-        *full_at = (*full_at).max(now) + self.interval;
+        let from = (*full_at).max(now);
+        *full_at = from.checked_add(self.interval).unwrap_or(from);
     }
 }
 
@@ -144,6 +146,10 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn throttle() -> Throttle {
+        Throttle::new(20, SECOND)
+    }
 
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_address_has_twenty_guesses_and_then_one_a_second() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
         assert_eq!(guess(&mut it, one, "cart", now), 20);
         assert_eq!(guess(&mut it, one, "ops", now), 0, "as any user");
@@ -173,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_user_has_a_hundred_from_everywhere_and_then_ten_a_second() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         let mut failed = 0;
         for last in 0..50 {
             let source = address(&format!("10.0.0.{last}"));
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn who_has_logged_in_from_here_is_not_locked_out_by_guesses_elsewhere() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         let home = address("10.1.0.1");
         it.logged_in(home, "cart", true, now);
         for last in 0..5 {
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn failures_of_who_has_logged_in_before_count_for_its_address_alone() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         for last in 0..10 {
             let home = address(&format!("10.1.0.{last}"));
             it.logged_in(home, "cart", true, now);
@@ -211,8 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_can_be_changed() {
+        let (mut it, now) = (throttle(), Instant::now());
+        let source = address("10.0.0.1");
+        assert_eq!(guess(&mut it, source, "cart", now), 20);
+        it.set(3, SECOND * 60);
+        let later = now + SECOND * 3600;
+        assert_eq!(guess(&mut it, source, "cart", later), 3);
+        assert_eq!(guess(&mut it, source, "cart", later + SECOND * 59), 0);
+        assert_eq!(guess(&mut it, source, "cart", later + SECOND * 60), 1);
+        it.set(u32::MAX, Duration::from_secs(365 * 24 * 3600));
+        assert!(it.may_log_in(source, "cart", later), "no overflow");
+    }
+
+    #[test]
     fn success_costs_nothing() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         let source = address("10.0.0.1");
         for _ in 0..1000 {
             assert!(it.may_log_in(source, "cart", now));
@@ -222,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_and_all_of_a_unix_socket_count_as_one() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         guess(&mut it, address("2001:db8:0:1::1"), "a", now);
         assert!(!it.may_log_in(address("2001:db8:0:1:ffff::2"), "b", now));
         assert!(it.may_log_in(address("2001:db8:0:2::1"), "b", now));
@@ -232,7 +252,7 @@ mod tests {
 
     #[test]
     fn who_names_somebody_it_cannot_be_harms_no_user() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         for last in 0..50 {
             assert_eq!(
                 guess(&mut it, address(&format!("10.0.0.{last}")), "", now),
@@ -244,7 +264,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_busiest_guesser_is_not_forgotten() {
-        let (mut it, now) = (Throttle::default(), Instant::now());
+        let (mut it, now) = (throttle(), Instant::now());
         let busy = address("10.0.0.1");
         assert_eq!(guess(&mut it, busy, "cart", now), 20);
         for number in 0..5 * MOST as u32 {

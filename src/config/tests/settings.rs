@@ -305,6 +305,10 @@ fn limits_are_checked() {
             "limits.memory: the budget of all, as the file doesn't say, is 1073741824 bytes, less than \
              the 2147483648 bytes of max_reply_buffer that one client may hold",
         ),
+        (
+            "[limits.auth]\nattempts = 0",
+            "limits.auth.attempts = \"0\": must be an integer from 1 to 1000000",
+        ),
         ("user = 3", "limits.user = \"3\": must be a table"),
         ("user.cart = 3", "limits.user.cart = \"3\": must be a table"),
         (
@@ -395,5 +399,6 @@ fn users_and_addresses_have_limits_of_their_own() {
     assert_eq!(quotas.address.unwrap().max_connections, Some(7));
     let none = good(&with("[limits.address]")).config.limits;
     assert!(none.quotas.address.is_none() && !none.quotas.limit_users());
+    assert_eq!((none.auth.attempts, none.auth.interval.as_secs()), (20, 1));
     assert_eq!(none.memory, 1 << 30);
 }
