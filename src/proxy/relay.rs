@@ -276,8 +276,8 @@ impl<'a> Relay<'a> {
             if !self.is_counted() {
                 continue;
             }
-            let ended_transaction = self.retires() != retires;
-            let changed = self.pay(allowed) | self.change_way() | ended_transaction;
+            let may_end = self.retires() != retires;
+            let changed = self.pay(allowed) | self.change_way() | may_end;
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }

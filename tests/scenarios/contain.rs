@@ -456,6 +456,54 @@ fn requests_that_are_held_back_stay_within_the_budget_and_do_not_block_each_othe
     });
 }
 
+#[test]
+fn how_often_a_password_may_be_wrong_is_a_setting_that_can_be_reloaded() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(USERS)
+        .identities(PASSWORD)
+        .section("[limits.auth]\nattempts = 2\ninterval = \"1h\"\n")
+        .start();
+    let mut client = proxy.client("cart");
+    let wrong = |client: &mut TestClient| client.call(&["AUTH", "wrong"]).error().to_owned();
+    for _ in 0..2 {
+        assert!(wrong(&mut client).starts_with("WRONGPASS"));
+    }
+    let throttled = "ERR respgate: too many failed logins";
+    assert!(wrong(&mut client).starts_with(throttled));
+    assert!(
+        client
+            .call(&["AUTH", "cart-secret"])
+            .error()
+            .starts_with(throttled)
+    );
+    let mut elsewhere = {
+        let config = proxy.certs().client_config(Some("cart"));
+        TestClient::tls_from(Some("127.0.0.2"), proxy.address(), config).unwrap()
+    };
+    assert_eq!(elsewhere.call(&["AUTH", "cart-secret"]), ok());
+    reload(&proxy, "attempts = 2", "attempts = 5");
+    for _ in 0..3 {
+        assert!(wrong(&mut client).starts_with("WRONGPASS"));
+    }
+    assert!(wrong(&mut client).starts_with(throttled));
+}
+
+#[test]
+fn a_limit_for_a_user_that_no_file_has_is_warned_of() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[limits.user.carr]\nmax_connections = 2\n")
+        .start();
+    let log = proxy.log_text();
+    assert!(
+        log.contains("limits.user.carr: no ACL file defines this user"),
+        "{log}"
+    );
+}
+
 /// A large request leaves no large buffer behind it where the next one has only begun.
 #[test]
 fn what_is_left_behind_large_requests_is_little() {
@@ -548,6 +596,28 @@ fn a_session_ends_behind_its_lifetime_and_no_reply_is_lost() {
                 .count()
                 >= 5
         });
+    });
+}
+
+/// Its beginning is with Redis: it is run once and answered, and then the session ends.
+#[test]
+fn a_lifetime_that_ends_in_a_large_request_waits_for_its_end() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    in_both_modes(&server, |builder| {
+        let proxy = builder.listener("max_lifetime = \"1s\"").start();
+        let (mut client, mut idle) = (proxy.client("cart"), proxy.client("cart"));
+        let request = command(&["SET", "cart:1", &"x".repeat(MB)]);
+        let (first, rest) = request.split_at(MB / 2);
+        client.send(first);
+        idle.expect_close();
+        thread::sleep(Duration::from_millis(500));
+        client.send(rest);
+        assert_eq!(client.read_reply(), ok());
+        client.expect_close();
+        assert_eq!(
+            server.direct().call(&["STRLEN", "cart:1"]),
+            Reply::Integer(MB as i64)
+        );
     });
 }
 

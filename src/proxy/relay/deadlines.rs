@@ -225,3 +225,24 @@ impl Relay<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_began_together_or_are_too_old_already_end_apart() {
+        let began = Instant::now();
+        let (most, second) = (Duration::from_secs(100), Duration::from_secs(1));
+        let end = |chance, age: u32| end_of_life(most, chance, began, began + second * age);
+        assert_eq!(end(0, 0) - began, second * 90);
+        assert_eq!(end(SPREAD / 2, 0) - began, second * 100);
+        assert!(end(SPREAD - 1, 0) - began < second * 110);
+        assert_eq!(end(SPREAD / 2, 500) - began, second * 510);
+        let year = Duration::from_secs(365 * 24 * 3600);
+        assert!(
+            end_of_life(year, SPREAD - 1, began, began) > began + year,
+            "no overflow"
+        );
+    }
+}

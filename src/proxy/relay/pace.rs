@@ -148,9 +148,9 @@ impl Relay<'_> {
         self.tell_closed(LIFETIME, "the listener's max_lifetime is over");
     }
 
-    /// Whether it is time to end, and no transaction is open.
+    /// Whether it is time to end, and nothing has begun that is to be ended first.
     pub(super) fn retires(&self) -> bool {
-        self.retiring && !self.session.is_in_transaction()
+        self.retiring && !self.session.is_in_transaction() && !self.session.is_streaming()
     }
 
     fn tell_closed(&self, reason: &str, detail: &str) {
