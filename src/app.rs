@@ -3,9 +3,14 @@
 
 mod acl_files;
 mod commands;
+mod open_files;
 mod prepare;
+mod privileges;
 mod replace_files;
+mod sandbox;
 mod script_files;
+mod settle;
+mod systemd;
 mod upstreams;
 
 use std::io;
@@ -16,8 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
-use crate::net::{most_connections, raise_file_limit};
-use crate::proxy::{Connector, ListenerParts, Service, ServiceParts};
+use crate::proxy::{Connector, ListenerParts, Running, Service, ServiceParts, StartError};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
@@ -42,6 +46,8 @@ pub struct Prepared {
     pub upstreams: Vec<Connector>,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
+    /// Who the process is to be; `None`: who it is.
+    identity: Option<privileges::Identity>,
 }
 
 /// Why the program ends with an error.
@@ -55,50 +61,8 @@ pub enum AppError {
     Start(Vec<String>),
 }
 
-/// A drain ends by then: Kubernetes kills 30 seconds after SIGTERM, and the audit must be written
-/// before.
-const DRAIN: Duration = Duration::from_secs(25);
-
 /// A reload that is under way at the end is given so long.
 const LAST_RELOAD: Duration = Duration::from_secs(1);
-
-/// Makes the limits on connections fit the limit of open files.
-///
-/// A number that the file spells out is kept or refused. Where it says nothing, as many are served
-/// as there is room for, and it is told: so Redis does with `maxclients`.
-fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, String> {
-    let most = most_connections();
-    let spelled_out: usize = listeners
-        .iter()
-        .filter_map(|one| one.settings.max_connections)
-        .sum();
-    let room = most.saturating_sub(spelled_out);
-    let open: Vec<_> = listeners
-        .iter_mut()
-        .filter(|one| one.settings.max_connections.is_none())
-        .collect();
-    let share = room / open.len().max(1);
-    if spelled_out > most || (share == 0 && !open.is_empty()) {
-        return Err(format!(
-            "max_connections: {spelled_out} connections need two open files each, and the limit of \
-             open files (RLIMIT_NOFILE) leaves room for {most}: lower the one or raise the other"
-        ));
-    }
-    let mut warning = None;
-    for listener in open {
-        if listener.max_connections > share {
-            warning = Some(format!(
-                "max_connections is lowered from {} to {share}: the limit of open files \
-                 (RLIMIT_NOFILE) leaves no room for more",
-                listener.max_connections
-            ));
-            listener.max_connections = share;
-        }
-    }
-    let total = listeners.iter().map(|one| one.max_connections).sum();
-    raise_file_limit(total).map_err(|error| format!("can't raise RLIMIT_NOFILE: {error}"))?;
-    Ok(warning)
-}
 
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
@@ -111,18 +75,18 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         rules,
         mut listeners,
         upstreams,
-        mut warnings,
+        warnings,
+        identity,
     } = prepared;
     let start = |error: String| AppError::Start(vec![error]);
-    // Declared first, so that it is the last to end.
+    // Before there is a second thread, and so before the log.
+    let settled = settle::settle(&config, identity, &mut listeners, &upstreams)?;
+    // Declared before what uses it, so that it is the last to end.
     let _log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
-    let lowered = fit_connections(&mut listeners).map_err(|reason| {
-        AppError::Configuration(vec![format!("{}: {reason}", config.path.display())])
-    })?;
-    warnings.extend(lowered);
-    for warning in &warnings {
+    for warning in warnings.iter().chain(&settled.warnings) {
         tracing::warn!("{warning}");
     }
+    settled.tell();
     let audit = match config.audit.decisions {
         AuditDecisions::None => Audit::none(),
         AuditDecisions::Deny => {
@@ -154,9 +118,11 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
         let running = service
-            .start(config.workers)
+            .start(settled.sockets, config.runtime.workers)
             .await
-            .map_err(|errors| AppError::Start(errors.iter().map(ToString::to_string).collect()))?;
+            .map_err(|errors| not_started(&errors))?;
+        systemd::start_watchdog(Arc::downgrade(&ends.service))
+            .map_err(|error| start(error.to_string()))?;
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(
             version,
@@ -164,21 +130,19 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
             policy = hash,
             "respgate serves"
         );
+        systemd::ready(&format!("serving {}", bound.join(", ")));
         let signal = ends.next().await;
-        tracing::info!(signal, deadline = ?DRAIN, "draining: no new connections");
-        let cut = tokio::select! {
-            cut = running.drain(Instant::now() + DRAIN) => cut,
-            signal = ends.next() => {
-                tracing::warn!(signal, "second signal: ending at once");
-                return Ok(());
-            }
-        };
-        tracing::info!(cut, "respgate ends");
+        ends.drain(running, signal, config.runtime.drain_timeout)
+            .await;
         Ok(())
     });
     // A reload may hang in a file system that does.
     runtime.shutdown_timeout(LAST_RELOAD);
     served
+}
+
+fn not_started(errors: &[StartError]) -> AppError {
+    AppError::Start(errors.iter().map(ToString::to_string).collect())
 }
 
 /// The signals that end the program, and the one that doesn't.
@@ -187,6 +151,8 @@ struct Ends {
     hangup: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// The service manager hears of no reload any more.
+    draining: bool,
 }
 
 // === impl Ends ===
@@ -198,6 +164,7 @@ impl Ends {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            draining: false,
         })
     }
 
@@ -219,6 +186,33 @@ impl Ends {
              needs a restart"
         );
         let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || service.reload(false));
+        let told = !self.draining;
+        if told {
+            systemd::reload_begins();
+        }
+        tokio::task::spawn_blocking(move || {
+            let done = service.reload(false);
+            if told {
+                systemd::reload_ends(match done {
+                    Ok(_) => "serving",
+                    Err(_) => "serving; the last reload failed: the old policy stays in force",
+                });
+            }
+        });
+    }
+
+    /// Lets sessions finish, for so long at most; a second signal ends it at once. Reloads go on.
+    async fn drain(&mut self, running: Running, signal: &str, timeout: Duration) {
+        tracing::info!(signal, deadline = ?timeout, "draining: no new connections");
+        self.draining = true;
+        systemd::stopping(timeout);
+        tokio::select! {
+            cut = running.drain(Instant::now() + timeout) => {
+                tracing::info!(cut, "respgate ends");
+            }
+            signal = self.next() => {
+                tracing::warn!(signal, "second signal: ending at once");
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::tls::ServerTls;
 
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
+use super::privileges::Identity;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
@@ -64,6 +65,11 @@ pub fn prepare(
     {
         problems.push(format!("{}: {error}", path.display()));
     }
+    let identity = Identity::find(&config.runtime).unwrap_or_else(|wrong| {
+        let line = |problem| format!("{}: {problem}", path.display());
+        problems.extend(wrong.iter().map(line));
+        None
+    });
     match (names, policy) {
         (Some(names), Some(policy)) if problems.is_empty() => {
             let limits = Limits {
@@ -80,6 +86,7 @@ pub fn prepare(
                 listeners,
                 upstreams,
                 warnings,
+                identity,
             })
         }
         _ => Err(AppError::Configuration(problems)),

@@ -1,4 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[admin]`, `[audit]`,
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[admin]`, `[audit]`,
 //! `[log]`.
 
 use std::collections::BTreeMap;
@@ -135,15 +135,6 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         max_reply_buffer: usize::try_from(max_reply_buffer).unwrap_or(usize::MAX),
         write_timeout,
     }
-}
-
-/// The number of worker threads; 0 lets the program choose.
-pub(super) fn workers(root: &mut Section<'_>) -> usize {
-    let mut section = root.table("runtime");
-    // More threads than any host has cores is a slip.
-    let workers = section.integer("workers", 0..=1024, 0);
-    section.finish();
-    workers as usize
 }
 
 /// `[admin]`: even an empty table asks for it.

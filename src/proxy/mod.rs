@@ -1,8 +1,10 @@
 //! The running proxy: thin shells around the session's state machine.
 //!
 //! - `service`: everything that the parts share, built from a checked configuration.
+//! - `sockets`: binds what is listened on, or takes what was inherited.
 //! - `acceptor`: takes connections and deals them to the workers.
 //! - `worker`: single-threaded runtimes; a session never leaves its own.
+//! - `heartbeat`: whether these threads still serve.
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `trunks`: the connections that a worker's sessions share.
@@ -19,6 +21,7 @@ mod acceptor;
 mod bell;
 mod connection;
 mod control;
+mod heartbeat;
 mod host;
 mod keeper;
 mod read_ahead;
@@ -26,6 +29,7 @@ mod relay;
 mod reload;
 mod save;
 mod service;
+mod sockets;
 mod spare;
 mod trunks;
 mod upstream;
@@ -36,4 +40,5 @@ pub use control::{Gaps, Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
+pub use sockets::Sockets;
 pub use upstream::{Connector, UpstreamError};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::{self, ListenerKind, UpstreamAddress};
 use crate::identity;
-use crate::net::{self, ConnectionLimit, Listeners, PerAddress, Sources};
+use crate::net::{ConnectionLimit, Listeners, PerAddress, Sources};
 use crate::policy::AclLog;
 use crate::rewrite::Addresses;
 use crate::session::{Facts, Rules, Throttle};
@@ -21,8 +21,10 @@ use crate::tls::ServerTls;
 use super::acceptor;
 use super::bell::Bell;
 use super::control;
+use super::heartbeat::Heart;
 use super::keeper::Keeper;
 use super::reload::PolicyFiles;
+use super::sockets::{Sockets, failed};
 use super::upstream::Connector;
 use super::worker::Workers;
 
@@ -43,6 +45,7 @@ pub struct Service {
     pub(super) write_timeout: Duration,
     pub(super) max_reply_buffer: usize,
     pub(super) sessions: Sessions,
+    pub(super) heart: Heart,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
 }
@@ -143,6 +146,12 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A socket was passed to the process, and no listener is for it.
+    #[error(
+        "the inherited socket {0} (LISTEN_FDS) is neither an address in `bind` nor named after a \
+         listener that it fits"
+    )]
+    Inherited(String),
     /// A thread can't be started.
     #[error("can't start a worker thread: {0}")]
     Thread(io::Error),
@@ -225,6 +234,7 @@ impl Service {
             write_timeout,
             max_reply_buffer,
             throttle: Mutex::default(),
+            heart: Heart::new(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
@@ -234,23 +244,24 @@ impl Service {
         })
     }
 
-    /// Binds every address, and serves with `workers` threads (0: a number of its own choice).
+    /// Serves on these sockets, which were bound for its listeners, with `workers` threads (0: a
+    /// number of its own choice).
     ///
     /// # Errors
-    /// All addresses that can't be bound; then nothing is served.
-    pub async fn start(self: Arc<Self>, workers: usize) -> Result<Running, Vec<StartError>> {
+    /// A socket or a thread that the system doesn't give; then nothing is served.
+    pub async fn start(
+        self: Arc<Self>,
+        sockets: Sockets,
+        workers: usize,
+    ) -> Result<Running, Vec<StartError>> {
         let mut bound = Vec::new();
         let mut errors = Vec::new();
-        for listening in &self.listeners {
+        for (listening, given) in self.listeners.iter().zip(sockets.0) {
             let mut sockets = Vec::new();
-            for bind in &listening.settings.bind {
-                match net::listen(bind) {
+            for (bind, socket) in listening.settings.bind.iter().zip(given) {
+                match socket.listen() {
                     Ok(listener) => sockets.push(listener),
-                    Err(source) => errors.push(StartError::Bind {
-                        listener: listening.settings.name.clone(),
-                        bind: bind.to_string(),
-                        source,
-                    }),
+                    Err(source) => errors.push(failed(&listening.settings, bind, source)),
                 }
             }
             bound.push((Arc::clone(listening), Listeners::new(sockets)));
@@ -263,6 +274,7 @@ impl Service {
                 return Err(errors);
             }
         };
+        tokio::spawn(self.heart.join().keep());
         for index in 0..self.upstreams.len() {
             tokio::spawn(control::watch(Arc::clone(&self), index));
         }
@@ -279,6 +291,12 @@ impl Service {
             acceptors,
             workers,
         })
+    }
+
+    /// Whether every worker, and the thread that accepts, was seen at work within this time (at
+    /// least 1.5 seconds); not before it serves.
+    pub fn workers_alive(&self, within: Duration) -> bool {
+        self.heart.beats(within)
     }
 
     /// What the listeners of an upstream stand before. One without listeners serves nobody.
