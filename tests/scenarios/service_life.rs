@@ -455,23 +455,60 @@ fn a_user_that_cannot_be_had_is_an_error() {
     assert!(text.contains("only root can become user 64001"), "{text}");
 }
 
-/// A proxy whose ACL file is a link to `target`.
-fn linked(server: &RedisServer, target: &Path, landlock: &str) -> Proxy {
+/// Makes the kernel one without Landlock, by a filter of system calls, and becomes the program.
+const WITHOUT_LANDLOCK: &str = r#"
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, 0x50000 | 38), (0x06, 0, 0, 0x7FFF0000)]
+text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in code))
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+program = Program(len(code), ctypes.addressof(text))
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP
+    print("no filter of system calls here", file=sys.stderr)
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+/// Starts a proxy and makes its ACL file a link to `target`.
+fn linked(server: &RedisServer, target: &Path, change: impl Fn(Builder) -> Builder) -> Proxy {
     fs::write(target, crate::support::proxy::USERS).unwrap();
-    let proxy = Proxy::builder()
-        .upstream_named(
-            "main",
-            &format!("address = \"localhost:{}\"", server.address().port()),
-        )
-        .section(&format!(
-            "[runtime]\n{landlock}\n[audit]\npath = \"audit.jsonl\""
-        ))
-        .allow_error("reload")
-        .start();
+    let address = format!("address = \"localhost:{}\"", server.address().port());
+    let builder = Proxy::builder()
+        .upstream_named("main", &address)
+        .section("[audit]\npath = \"audit.jsonl\"")
+        .allow_error("reload");
+    let proxy = change(builder).start();
     let link = proxy.directory().join("users.acl");
     fs::remove_file(&link).unwrap();
     symlink(target, &link).unwrap();
     proxy
+}
+
+#[test]
+fn without_landlock_it_says_so_and_serves() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("users.acl");
+    let without = |builder: Builder| {
+        builder
+            .file("without_landlock.py", WITHOUT_LANDLOCK)
+            .before("exec python3 without_landlock.py \"$0\" \"$@\"")
+    };
+    let proxy = linked(&server, &target, without);
+    if proxy.log_text().contains("no filter of system calls here") {
+        eprintln!("skipped: system calls can't be filtered here");
+        return;
+    }
+    let log = proxy.log_text();
+    assert!(log.contains("WARN landlock: not available"), "{log}");
+    // Not shut in, it follows the link wherever that leads.
+    proxy.reload_until("reload: the ACL files are");
+    let off = linked(&server, &target, |builder| {
+        builder.section("[runtime]\nlandlock = false")
+    });
+    assert!(off.log_text().contains("landlock: off"));
+    off.reload_until("reload: the ACL files are");
 }
 
 #[test]
@@ -480,12 +517,7 @@ fn landlock_lets_it_do_its_work_and_nothing_beside_it() {
     let elsewhere = tempfile::tempdir().unwrap();
     let target = elsewhere.path().join("users.acl");
 
-    // Not shut in, it follows the link wherever that leads.
-    let proxy = linked(&server, &target, "landlock = false");
-    assert!(proxy.log_text().contains("landlock: off"));
-    proxy.reload_until("reload: the ACL files are");
-
-    let proxy = linked(&server, &target, "");
+    let proxy = linked(&server, &target, |builder| builder);
     if proxy.log_text().contains("landlock: not available") {
         eprintln!("skipped: this kernel has no Landlock");
         return;
