@@ -186,17 +186,11 @@ impl Ends {
              needs a restart"
         );
         let service = Arc::clone(&self.service);
-        let told = !self.draining;
-        if told {
-            systemd::reload_begins();
-        }
+        let told = (!self.draining).then(systemd::reload_begins);
         tokio::task::spawn_blocking(move || {
-            let done = service.reload(false);
-            if told {
-                systemd::reload_ends(match done {
-                    Ok(_) => "serving",
-                    Err(_) => "serving; the last reload failed: the old policy stays in force",
-                });
+            let failed = service.reload(false).is_err();
+            if let Some(told) = told {
+                told.ends(failed);
             }
         });
     }

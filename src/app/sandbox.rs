@@ -53,7 +53,8 @@ const SYSTEM: &[&str] = &[
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
     "/usr/share/zoneinfo",
-    // What the links of resolv.conf lead to, and what modules of name look-ups read.
+    "/nix/store",
+    // What links in /etc may lead to one day, and what modules of name look-ups read.
     "/run/systemd/resolve",
     "/run/NetworkManager",
     "/run/resolvconf",
@@ -84,6 +85,9 @@ impl Access {
     pub(super) fn of(config: &Config) -> Self {
         let mut access = Self::default();
         access.read.extend(SYSTEM.iter().map(PathBuf::from));
+        for name in ["resolv.conf", "hosts", "nsswitch.conf", "localtime"] {
+            around(&Path::new("/etc").join(name), &mut access.read);
+        }
         for (_, path) in files(config) {
             around(&path, &mut access.read);
         }

@@ -13,6 +13,12 @@ use crate::proxy::Service;
 /// and the manager wants to hear of the end of the last.
 static RELOADS: AtomicUsize = AtomicUsize::new(0);
 
+/// A reload under way. One that is dropped without a word has failed.
+#[derive(Debug)]
+pub(super) struct Reloading {
+    failed: bool,
+}
+
 /// The manager waits so much longer than the drain may take, for the audit's last lines.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
@@ -21,8 +27,9 @@ pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// A reload begins. Each call is followed by one of [`reload_ends`].
-pub(super) fn reload_begins() {
+/// A reload begins; it ends when what this gives is dropped.
+#[must_use]
+pub(super) fn reload_begins() -> Reloading {
     RELOADS.fetch_add(1, Ordering::AcqRel);
     let status = NotifyState::Status("reloading");
     match NotifyState::monotonic_usec_now() {
@@ -30,13 +37,7 @@ pub(super) fn reload_begins() {
         // Without the time it must not be told: systemd would end the service.
         Err(error) => tracing::warn!(%error, "there is no monotonic clock"),
     }
-}
-
-/// It is in force, or was given up; `status` says which.
-pub(super) fn reload_ends(status: &str) {
-    if RELOADS.fetch_sub(1, Ordering::AcqRel) == 1 {
-        ready(status);
-    }
+    Reloading { failed: true }
 }
 
 /// The drain begins, and takes so long at most.
@@ -84,5 +85,25 @@ pub(super) fn start_watchdog(service: Weak<Service>) -> io::Result<()> {
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the service manager can't be told (NOTIFY_SOCKET)");
+    }
+}
+
+// === impl Reloading ===
+
+impl Reloading {
+    /// It is in force, or it was given up.
+    pub(super) fn ends(mut self, failed: bool) {
+        self.failed = failed;
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        if RELOADS.fetch_sub(1, Ordering::AcqRel) == 1 {
+            ready(match self.failed {
+                false => "serving",
+                true => "serving; the last reload failed, what was in force stays",
+            });
+        }
     }
 }

@@ -447,12 +447,24 @@ fn a_user_that_cannot_be_had_is_an_error() {
     let program = dir.path().join("respgate");
     fs::copy(env!("CARGO_BIN_EXE_respgate"), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut other = Command::new(program);
+    let mut other = Command::new(&program);
     std::os::unix::process::CommandExt::uid(&mut other, 64003);
-    let output = other.args(["run", "--config"]).arg(path).output().unwrap();
+    let output = other.args(["run", "--config"]).arg(&path).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("only root can become user 64001"), "{text}");
+    // But who is that user already may.
+    let mut same = Command::new(program);
+    std::os::unix::process::CommandExt::uid(&mut same, 64001);
+    std::os::unix::process::CommandExt::gid(&mut same, 64001);
+    same.args(["run", "--config"]).arg(&path);
+    let mut child = same.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(log).map(Result::unwrap);
+    let serves = lines.any(|line| line.contains("respgate serves"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(serves);
 }
 
 /// Makes the kernel one without Landlock, by a filter of system calls, and becomes the program.
