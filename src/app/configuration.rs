@@ -12,8 +12,9 @@ use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
 use crate::telemetry::LogLevelHandle;
 
 use super::commands::Teachers;
+use super::open_files::fit_connections;
 use super::prepare::prepare;
-use super::{AppError, Prepared, fit_connections};
+use super::{AppError, Prepared};
 
 /// Where the configuration is, and what it said when the process began.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl ConfigurationFile {
                 AppError::Configuration(problems) | AppError::Start(problems) => problems,
             },
         )?;
-        let lowered = fit_connections(&mut prepared.listeners)
+        let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;
         prepared.warnings.extend(lowered);
         let file = self.path.display();
@@ -178,7 +179,8 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         let known = old.upstreams.iter().any(|one| one.name == upstream.name);
         differ(format!("upstream.{} (it is new)", upstream.name), !known);
     }
-    differ("runtime.workers".to_owned(), old.workers != new.workers);
+    let runtime = |config: &Config| format!("{:?}", config.runtime);
+    differ("runtime".to_owned(), runtime(old) != runtime(new));
     let audit = |config: &Config| format!("{:?}", config.audit);
     differ("audit".to_owned(), audit(old) != audit(new));
     differ("log.format".to_owned(), old.log.json != new.log.json);

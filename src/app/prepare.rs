@@ -16,6 +16,7 @@ use crate::tls::ServerTls;
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
 use super::configuration::file_digest;
+use super::privileges::Identity;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
@@ -68,6 +69,11 @@ pub fn prepare(
     {
         problems.push(format!("{}: {error}", path.display()));
     }
+    let identity = Identity::find(&config.runtime).unwrap_or_else(|wrong| {
+        let line = |problem| format!("{}: {problem}", path.display());
+        problems.extend(wrong.iter().map(line));
+        None
+    });
     match (names, policy) {
         (Some(names), Some(policy)) if problems.is_empty() => {
             let limits = Limits {
@@ -85,6 +91,7 @@ pub fn prepare(
                 listeners,
                 upstreams,
                 warnings,
+                identity,
             })
         }
         _ => Err(AppError::Configuration(problems)),

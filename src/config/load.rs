@@ -9,7 +9,7 @@ use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
 use super::types::{Config, ListenerKind};
-use super::{environment, identity, listener, raw, settings, upstream};
+use super::{environment, identity, listener, raw, runtime, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -77,7 +77,6 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let identities = identity::read(&mut root, &seen);
     let (acl_files, extra_commands) = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
-    let (workers, watch_files) = settings::runtime(&mut root);
     let config = Config {
         path: path.to_owned(),
         listeners,
@@ -89,8 +88,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,
         limits: settings::limits(&mut root),
-        workers,
-        watch_files,
+        runtime: runtime::read(&mut root),
         audit: settings::audit(&mut root),
         log: settings::log(&mut root),
     };

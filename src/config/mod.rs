@@ -18,6 +18,7 @@ mod parse;
 mod problem;
 mod raw;
 mod report;
+mod runtime;
 mod section;
 mod settings;
 #[cfg(test)]

@@ -328,6 +328,14 @@ impl<'a> Entry<'a> {
         text
     }
 
+    /// The integer, where it is one.
+    pub(super) fn integer(&self) -> Option<i64> {
+        match &self.raw {
+            Raw::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// The text through a parser, whose error is noted.
     pub(super) fn parsed<T>(&self, parser: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         parser(self.text()?)

@@ -1,4 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[admin]`, `[audit]`,
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[admin]`, `[audit]`,
 //! `[log]`.
 
 use std::collections::BTreeMap;
@@ -135,19 +135,6 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         max_reply_buffer: usize::try_from(max_reply_buffer).unwrap_or(usize::MAX),
         write_timeout,
     }
-}
-
-/// The number of worker threads, 0 lets the program choose; and how often files are looked at for
-/// changes.
-pub(super) fn runtime(root: &mut Section<'_>) -> (usize, Option<Duration>) {
-    let mut section = root.table("runtime");
-    // More threads than any host has cores is a slip.
-    let workers = section.integer("workers", 0..=1024, 0);
-    // A dozen stat() calls a second are nothing; a revoked certificate should be refused soon.
-    let second = Duration::from_secs(1);
-    let watch_files = section.duration_or_never("watch_files", Some(second));
-    section.finish();
-    (workers as usize, watch_files)
 }
 
 /// `[admin]`: even an empty table asks for it.

@@ -37,10 +37,8 @@ pub struct Config {
     pub addresses: Vec<(Address, Address)>,
     /// Bounds on what a peer may make us hold.
     pub limits: Limits,
-    /// Worker threads; 0 lets the program choose.
-    pub workers: usize,
-    /// How often files are looked at for changes; `None`: never.
-    pub watch_files: Option<Duration>,
+    /// How the process lives.
+    pub runtime: Runtime,
     /// The audit.
     pub audit: Audit,
     /// The log.
@@ -229,6 +227,32 @@ pub struct Limits {
     pub write_timeout: Duration,
 }
 
+/// `[runtime]`: how the process lives.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Worker threads; 0 lets the program choose.
+    pub workers: usize,
+    /// After SIGTERM, what is not done by then is cut.
+    pub drain_timeout: Duration,
+    /// Who the process is from before its first thread on; `None`: who started it.
+    pub user: Option<Account>,
+    /// `None`: that user's own. Only with a user.
+    pub group: Option<Account>,
+    /// How often files are looked at for changes; `None`: never.
+    pub watch_files: Option<Duration>,
+    /// Whether it shuts itself in by Landlock, where the kernel has that.
+    pub landlock: bool,
+}
+
+/// A user or a group of the system. Not root.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Account {
+    /// As the system's databases know it.
+    Name(String),
+    /// Its number.
+    Number(u32),
+}
+
 /// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
@@ -304,6 +328,17 @@ impl fmt::Display for Bind {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Account ===
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => number.fmt(f),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The running proxy: thin shells around the session's state machine.
 //!
 //! - `service`: everything that the parts share, built from a checked configuration.
+//! - `sockets`: binds what is listened on, or takes what was inherited.
 //! - `acceptor`: takes connections and deals them to the workers.
 //! - `worker`: single-threaded runtimes; a session never leaves its own.
+//! - `heartbeat`: whether these threads still serve.
 //! - `connection`: one client, from handshake to close.
 //! - `relay`: moves bytes between two sockets and a session.
 //! - `trunks`: the connections that a worker's sessions share.
@@ -21,6 +23,7 @@ mod bell;
 mod connection;
 mod control;
 mod generation;
+mod heartbeat;
 mod host;
 mod keeper;
 mod read_ahead;
@@ -29,6 +32,7 @@ mod reload;
 mod save;
 mod service;
 mod settle;
+mod sockets;
 mod spare;
 mod standing;
 mod trunks;
@@ -43,4 +47,5 @@ pub use reload::{
     Cause, Compiled, Configuration, LastReload, Loaded, LoadedSettings, PolicyFiles, PolicyText,
 };
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
+pub use sockets::Sockets;
 pub use upstream::{Connector, UpstreamError};

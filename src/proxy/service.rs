@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::{self, ListenerKind};
-use crate::net::{self, ConnectionLimit, Listeners, PerAddress};
+use crate::net::{ConnectionLimit, Listeners, PerAddress};
 use crate::policy::AclLog;
 use crate::session::{Facts, Throttle};
 use crate::telemetry::Audit;
@@ -19,9 +19,11 @@ use crate::tls::ServerTls;
 use super::acceptor;
 use super::bell::Bell;
 use super::control;
+use super::heartbeat::Heart;
 use super::keeper::Keeper;
 use super::reload::{Configuration, LastReload, Loaded, PolicyFiles};
 use super::settle::settle;
+use super::sockets::{Sockets, failed};
 use super::upstream::Connector;
 use super::worker::Workers;
 
@@ -42,6 +44,7 @@ pub struct Service {
     /// Written at refusals, read by ACL LOG.
     pub(super) acl_log: Mutex<AclLog>,
     pub(super) sessions: Sessions,
+    pub(super) heart: Heart,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
 }
@@ -134,6 +137,12 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A socket was passed to the process, and no listener is for it.
+    #[error(
+        "the inherited socket {0} (LISTEN_FDS) is neither an address in `bind` nor named after a \
+         listener that it fits"
+    )]
+    Inherited(String),
     /// A thread can't be started.
     #[error("can't start a worker thread: {0}")]
     Thread(io::Error),
@@ -191,6 +200,7 @@ impl Service {
             audit,
             acl_log: Mutex::default(),
             throttle: Mutex::default(),
+            heart: Heart::new(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
@@ -200,23 +210,24 @@ impl Service {
         })
     }
 
-    /// Binds every address, and serves with `workers` threads (0: a number of its own choice).
+    /// Serves on these sockets, which were bound for its listeners, with `workers` threads (0: a
+    /// number of its own choice).
     ///
     /// # Errors
-    /// All addresses that can't be bound; then nothing is served.
-    pub async fn start(self: Arc<Self>, workers: usize) -> Result<Running, Vec<StartError>> {
+    /// A socket or a thread that the system doesn't give; then nothing is served.
+    pub async fn start(
+        self: Arc<Self>,
+        sockets: Sockets,
+        workers: usize,
+    ) -> Result<Running, Vec<StartError>> {
         let mut bound = Vec::new();
         let mut errors = Vec::new();
-        for listening in &self.listeners {
+        for (listening, given) in self.listeners.iter().zip(sockets.0) {
             let mut sockets = Vec::new();
-            for bind in &listening.bind {
-                match net::listen(bind) {
+            for (bind, socket) in listening.bind.iter().zip(given) {
+                match socket.listen() {
                     Ok(listener) => sockets.push(listener),
-                    Err(source) => errors.push(StartError::Bind {
-                        listener: listening.name.clone(),
-                        bind: bind.to_string(),
-                        source,
-                    }),
+                    Err(source) => errors.push(failed(&listening.name, bind, source)),
                 }
             }
             bound.push((Arc::clone(listening), Listeners::new(sockets)));
@@ -229,6 +240,7 @@ impl Service {
                 return Err(errors);
             }
         };
+        tokio::spawn(self.heart.join().keep());
         for index in 0..self.upstreams.len() {
             tokio::spawn(control::watch(Arc::clone(&self), index));
         }
@@ -245,6 +257,12 @@ impl Service {
             acceptors,
             workers,
         })
+    }
+
+    /// Whether every worker, and the thread that accepts, was seen at work within this time (at
+    /// least 1.5 seconds); not before it serves.
+    pub fn workers_alive(&self, within: Duration) -> bool {
+        self.heart.beats(within)
     }
 
     /// What the listeners of an upstream stand before. One without listeners serves nobody.

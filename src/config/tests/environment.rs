@@ -38,7 +38,7 @@ fn single_values_can_be_set() {
     assert_eq!(config.limits.max_bulk, 1 << 20);
     assert_eq!(config.limits.max_args, 99);
     assert_eq!(config.limits.max_inspect_buffer, 65_536);
-    assert_eq!(config.workers, 3);
+    assert_eq!(config.runtime.workers, 3);
     assert_eq!(config.audit.path.as_deref(), Some("/a".as_ref()));
     assert_eq!(config.log.level, crate::config::LogLevel::Warn);
 }

@@ -1,7 +1,7 @@
 //! The single tables.
 
 use super::{IDENTITY, LISTENER, TLS, UPSTREAM, bad, good, sound};
-use crate::config::{AuditDecisions, LogLevel};
+use crate::config::{Account, AuditDecisions, LogLevel};
 
 fn with(text: &str) -> String {
     [&sound(), text, "\n"].concat()
@@ -52,7 +52,7 @@ level = "debug"
     assert_eq!(config.limits.max_args, 1_000);
     assert_eq!(config.limits.max_inspect_buffer, 65_536);
     assert_eq!(config.limits.write_timeout.as_secs(), 5);
-    assert_eq!(config.workers, 4);
+    assert_eq!(config.runtime.workers, 4);
     assert_eq!(
         config.audit.path.as_deref(),
         Some("/var/log/audit".as_ref())
@@ -342,4 +342,51 @@ fn the_rest_is_checked() {
         bad(&with(text), problem);
     }
     assert_eq!(good(&with("[audit]\npath = \"-\"")).config.audit.path, None);
+}
+
+#[test]
+fn the_process_is_a_user_by_name_or_number_and_never_root() {
+    let read = |lines: &str| good(&with(&format!("[runtime]\n{lines}"))).config.runtime;
+    let defaults = read("user = \"\"\ngroup = \"\"");
+    assert_eq!((defaults.user, defaults.group), (None, None));
+    assert_eq!(defaults.drain_timeout.as_secs(), 25);
+    assert!(defaults.landlock);
+    let named = read("user = \"gate\"\ngroup = 12\ndrain_timeout = \"2m\"\nlandlock = false");
+    assert_eq!(named.user, Some(Account::Name("gate".to_owned())));
+    assert_eq!(named.group, Some(Account::Number(12)));
+    assert_eq!(named.drain_timeout.as_secs(), 120);
+    assert!(!named.landlock);
+    assert_eq!(read("user = \"77\"").user, Some(Account::Number(77)));
+    let dropped = "root is what is dropped: name another user";
+    let form = "must be a name or a number";
+    for (line, value, reason) in [
+        ("user = \"root\"", "user = \"root\"", dropped),
+        ("user = 0", "user = \"0\"", dropped),
+        ("user = -1", "user = \"-1\"", form),
+        ("user = 4294967295", "user = \"4294967295\"", form),
+        ("user = true", "user = \"true\"", form),
+        (
+            "user = 5\ngroup = 0",
+            "group = \"0\"",
+            "root's group is what is dropped",
+        ),
+        (
+            "group = 5",
+            "group = \"5\"",
+            "means nothing without runtime.user",
+        ),
+        (
+            "drain_timeout = \"0s\"",
+            "drain_timeout = \"0s\"",
+            "must be longer than \"0s\"",
+        ),
+        (
+            "landlock = \"yes\"",
+            "landlock = \"yes\"",
+            "must be true or false",
+        ),
+    ] {
+        let problem = format!("runtime.{value}: {reason}");
+        bad(&with(&format!("[runtime]\n{line}")), &problem);
+    }
 }
