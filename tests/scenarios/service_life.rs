@@ -380,7 +380,7 @@ fn root_is_dropped_in_every_thread_and_a_reload_works_without_it() {
         line.contains("users.acl: can't be read") && line.contains("a reload will fail")
     };
     assert!(log.lines().any(warned), "{log}");
-    proxy.reload_until("the old policy stays in force");
+    proxy.reload_until("the old generation stays in force");
     ping(proxy.address(), &proxy);
     open_to_all(proxy.directory());
     open_to_all(proxy.certs().dir());
@@ -515,12 +515,12 @@ fn without_landlock_it_says_so_and_serves() {
     let log = proxy.log_text();
     assert!(log.contains("WARN landlock: not available"), "{log}");
     // Not shut in, it follows the link wherever that leads.
-    proxy.reload_until("reload: the ACL files are");
+    proxy.reload_until("reload: nothing has changed");
     let off = linked(&server, &target, |builder| {
         builder.section("[runtime]\nlandlock = false")
     });
     assert!(off.log_text().contains("landlock: off"));
-    off.reload_until("reload: the ACL files are");
+    off.reload_until("reload: nothing has changed");
 }
 
 #[test]
@@ -593,7 +593,7 @@ fn a_drain_finishes_what_is_owed_and_a_reload_in_it_does_no_harm() {
         TestClient::tcp(proxy.address()).is_err(),
         "it still accepts"
     );
-    proxy.reload_until("reload: the ACL files are unchanged");
+    proxy.reload_until("reload: nothing has changed");
     assert!(!proxy.has_exited());
     let mut numbers = Vec::new();
     for mut client in clients {
