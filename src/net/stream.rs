@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -26,13 +28,40 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(20))
     .with_retries(3);
 
-/// Connects to `host:port`; the name is resolved anew each time.
+/// Between two attempts of one connect: RFC 8305's "Connection Attempt Delay". An address that says
+/// nothing must not use up the time of the others that the name has.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
+
+/// Connects to `host:port`; the name is resolved anew each time. Where it has several addresses, the
+/// next one is tried as soon as the last has failed, or has said nothing for a moment; the first that
+/// answers is taken.
 ///
 /// # Errors
-/// Those of the last address that was tried.
+/// Those of the last address that failed.
 pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    Stream::tcp(stream)
+    let mut addresses = lookup_host((host, port)).await?;
+    let mut next = addresses.next();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    // What is still being tried is given up with it.
+    let mut attempts = JoinSet::new();
+    loop {
+        if let Some(address) = next.take() {
+            next = addresses.next();
+            if next.is_none() && attempts.is_empty() {
+                return Stream::tcp(TcpStream::connect(address).await?);
+            }
+            attempts.spawn(TcpStream::connect(address));
+        }
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(stream))) => return Stream::tcp(stream),
+                Some(Ok(Err(error))) => failure = error,
+                Some(Err(error)) => failure = io::Error::other(error),
+                None => return Err(failure),
+            },
+            () = sleep(NEXT_ATTEMPT), if next.is_some() => {}
+        }
+    }
 }
 
 // === impl Stream ===

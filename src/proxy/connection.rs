@@ -19,6 +19,7 @@ use crate::telemetry::Event;
 use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
 use super::acceptor::{Arrival, Permits};
+use super::health::State;
 use super::host::{Peer, SessionHost};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
@@ -163,11 +164,11 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         }
     };
     let upstream = &service.upstreams[listening.settings.upstream];
-    if upstream.facts.load().is_none() {
-        tracing::debug!(
-            peer = peer.address,
-            "closed: the upstream has not answered yet"
-        );
+    // A suspicion is for the session to wait out, when it has something to ask.
+    let is_down = upstream.availability.status().state == State::Down
+        && upstream.availability.target().await.is_err();
+    if is_down || upstream.facts.load().is_none() {
+        tracing::debug!(peer = peer.address, "closed: the upstream is not there");
         return None;
     }
     let (id, guard) = service.open_session();
@@ -181,9 +182,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         "session opened"
     );
     let mut session = Session::new(id, login, &rules);
-    if let Some(addresses) = &upstream.addresses {
+    if let Some(addresses) = upstream.address_map() {
         let sentinel = listening.settings.kind == ListenerKind::Sentinel;
-        session.map_addresses(Arc::clone(addresses), sentinel);
+        session.map_addresses(addresses, sentinel);
     }
     // A Sentinel has few clients, and they come to listen. It has no ECHO either.
     let sentinel = listening.settings.kind == ListenerKind::Sentinel;

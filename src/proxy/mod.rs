@@ -8,7 +8,8 @@
 //! - `trunks`: the connections that a worker's sessions share.
 //! - `read_ahead`: a socket that is read in large pieces.
 //! - `spare`: the buffers of sessions that wait.
-//! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
+//! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is, and where its
+//!   master; `health`: whether it is there; `availability`: what sessions learn of that.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
 //! - `save`: run-time changes of users, written into the ACL files.
@@ -16,9 +17,11 @@
 //!   about users.
 
 mod acceptor;
+mod availability;
 mod bell;
 mod connection;
 mod control;
+mod health;
 mod host;
 mod keeper;
 mod read_ahead;
@@ -32,7 +35,9 @@ mod upstream;
 mod users;
 mod worker;
 
+pub use availability::UpstreamView;
 pub use control::{Gaps, Inspection, ask, inspect};
+pub use health::State;
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};

@@ -19,6 +19,7 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::availability::{Availability, UpstreamView};
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
@@ -100,8 +101,10 @@ pub(super) struct Upstream {
     /// Whether clients share connections to it. They don't any more once it has refused what that
     /// takes.
     pub(super) is_shared: AtomicBool,
-    /// What its replies are mapped by; `None`: nothing is.
-    pub(super) addresses: Option<Arc<Addresses>>,
+    /// What replies are mapped by, for each of its addresses; `None`: nothing is.
+    addresses: Vec<Option<Arc<Addresses>>>,
+    /// Whether it is there, and where.
+    pub(super) availability: Availability,
 }
 
 /// The count of sessions, and the word to end them.
@@ -151,12 +154,12 @@ pub enum StartError {
 /// How often a drain looks whether all sessions are gone.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
-/// The address map as seen from one upstream.
+/// The address map as seen from one address of an upstream.
 fn map_addresses(
     pairs: &[(config::Address, config::Address)],
-    upstream: &config::Upstream,
+    address: &UpstreamAddress,
 ) -> Option<Arc<Addresses>> {
-    let own_host = match &upstream.address {
+    let own_host = match address {
         UpstreamAddress::Tcp { host, .. } => host,
         UpstreamAddress::Unix(_) => "",
     };
@@ -203,7 +206,10 @@ impl Service {
         let upstreams = upstreams
             .into_iter()
             .map(|connector| Upstream {
-                addresses: map_addresses(&addresses, connector.settings()),
+                addresses: (connector.settings().addresses.iter())
+                    .map(|address| map_addresses(&addresses, address))
+                    .collect(),
+                availability: Availability::new(),
                 is_shared: AtomicBool::new(
                     connector.settings().connections == config::Connections::Shared,
                 ),
@@ -299,6 +305,11 @@ impl Service {
         (id, guard)
     }
 
+    /// What is known of the upstreams, in the configuration's order: for metrics and status.
+    pub fn upstream_views(&self) -> Vec<UpstreamView> {
+        self.upstreams.iter().map(Upstream::view).collect()
+    }
+
     /// The rules, and their changes.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
@@ -320,6 +331,32 @@ impl Upstream {
     /// The name of its table in the configuration.
     pub(super) fn name(&self) -> &str {
         &self.connector.settings().name
+    }
+
+    /// What replies of the address in use are mapped by.
+    pub(super) fn address_map(&self) -> Option<Arc<Addresses>> {
+        let address = self.availability.status().address.unwrap_or_default();
+        self.addresses.get(address).cloned().flatten()
+    }
+
+    fn view(&self) -> UpstreamView {
+        let status = self.availability.status();
+        let facts = self.facts.load();
+        let (pings, last_ping) = self.availability.pings();
+        let addresses = &self.connector.settings().addresses;
+        let address = status.address.and_then(|index| addresses.get(index));
+        UpstreamView {
+            name: self.name().to_owned(),
+            state: status.state,
+            since: status.since,
+            reason: status.reason,
+            address: address.map(ToString::to_string),
+            role: facts.as_ref().map(|facts| facts.role.clone()),
+            version: facts.as_ref().map(|facts| facts.version.to_string()),
+            connect_failures: self.connector.failures(),
+            pings,
+            last_ping,
+        }
     }
 }
 

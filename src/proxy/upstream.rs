@@ -5,7 +5,7 @@ mod stream;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -31,6 +31,8 @@ pub struct Connector {
     credential: Credential,
     /// Connections that sessions have.
     open: Arc<AtomicUsize>,
+    /// Connects that failed.
+    failures: AtomicU64,
 }
 
 /// One connection's place among the upstream's `max_connections`.
@@ -67,9 +69,31 @@ pub enum UpstreamError {
     /// It doesn't answer ECHO, by which connections that clients share are checked.
     #[error("the upstream refuses ECHO, so clients can't share connections to it: {0}")]
     NoEcho(String),
+    /// It was the master, and is something else now.
+    #[error("it is the master no more: its role is {0}")]
+    Demoted(String),
+    /// None of several addresses can be used.
+    #[error(transparent)]
+    Nobody(Nobody),
     /// It says something that no Redis says here.
     #[error("unexpected answer of the upstream: {0}")]
     Answer(String),
+}
+
+/// None of several addresses is what is wanted.
+#[derive(Debug, thiserror::Error)]
+#[error("no {wanted} among {among}")]
+pub struct Nobody {
+    /// A master, or a Sentinel.
+    pub wanted: &'static str,
+    /// The addresses, each with what is in its way.
+    pub among: String,
+    /// One of them doesn't answer.
+    pub silent: bool,
+    /// The one in use has only said that nobody can be served just now.
+    pub excused: bool,
+    /// The one in use is none any more.
+    pub demoted: bool,
 }
 
 /// A connection on which one request is asked at a time: for AUTH, and for the control connection.
@@ -119,6 +143,28 @@ impl UpstreamError {
             _ => false,
         }
     }
+
+    /// Whether nothing was said at all.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+            Self::Nobody(nobody) => nobody.silent,
+            _ => false,
+        }
+    }
+
+    /// Whether it lives, and said that it can't serve us just now.
+    pub(super) fn is_excuse(&self) -> bool {
+        match self {
+            // Full it may be of connections that are ours.
+            Self::Answer(text) | Self::Credential(text) => {
+                is_excuse(text) || text.starts_with("ERR max number of clients")
+            }
+            Self::Nobody(nobody) => nobody.excused,
+            _ => false,
+        }
+    }
 }
 
 impl From<io::Error> for UpstreamError {
@@ -147,6 +193,7 @@ impl Connector {
             tls,
             credential,
             open: Arc::default(),
+            failures: AtomicU64::new(0),
         })
     }
 
@@ -168,35 +215,49 @@ impl Connector {
         (before < self.settings.max_connections).then_some(permit)
     }
 
+    /// Connects that failed since the start.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// The same as [`Connector::open`], and then in this protocol and database. `shared`: clients will
     /// share it.
     pub(super) async fn open_for(
         &self,
+        address: usize,
         berth: Berth,
         shared: bool,
     ) -> Result<Dialogue, UpstreamError> {
-        let mut dialogue = self.open().await?;
+        let mut dialogue = self.open(address).await?;
         let what = "SELECT, ECHO or HELLO";
         let limit = self.settings.connect_timeout;
         within(limit, what, dialogue.prepare(berth, shared)).await?;
         Ok(dialogue)
     }
 
-    /// Connects, shakes hands and logs in, within `connect_timeout`.
-    pub(super) async fn open(&self) -> Result<Dialogue, UpstreamError> {
+    /// Connects to the address of this number, shakes hands and logs in, within `connect_timeout`.
+    pub(super) async fn open(&self, address: usize) -> Result<Dialogue, UpstreamError> {
+        let opened = self.try_open(address).await;
+        if opened.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    async fn try_open(&self, address: usize) -> Result<Dialogue, UpstreamError> {
         let start = Instant::now();
         let left = || {
             self.settings
                 .connect_timeout
                 .saturating_sub(start.elapsed())
         };
-        let stream = within(left(), "connect", self.connect()).await?;
+        let stream = within(left(), "connect", self.connect(address)).await?;
         let stream = match &self.tls {
             None => UpstreamStream::Plain(stream),
             Some(tls) => {
                 // Boxed: it is large, and lives but a moment.
                 let shaking = Box::pin(async {
-                    tls.connect(stream)
+                    tls.connect(address, stream)
                         .await
                         .map_err(|error| match error.into() {
                             UpstreamError::Closed => UpstreamError::Tls(
@@ -231,10 +292,11 @@ impl Connector {
         }
     }
 
-    async fn connect(&self) -> Result<Stream, UpstreamError> {
-        Ok(match &self.settings.address {
-            UpstreamAddress::Tcp { host, port } => net::connect(host, *port).await?,
-            UpstreamAddress::Unix(path) => Stream::unix(path).await?,
+    async fn connect(&self, address: usize) -> Result<Stream, UpstreamError> {
+        Ok(match self.settings.addresses.get(address) {
+            Some(UpstreamAddress::Tcp { host, port }) => net::connect(host, *port).await?,
+            Some(UpstreamAddress::Unix(path)) => Stream::unix(path).await?,
+            None => return Err(UpstreamError::Answer("no such address".to_owned())),
         })
     }
 
@@ -349,6 +411,15 @@ impl Dialogue {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(UpstreamError::Closed);
             }
+        }
+    }
+
+    /// Resolves when it ends, or says what nobody has asked for.
+    pub(super) async fn ended(&mut self) -> UpstreamError {
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) => UpstreamError::Closed,
+            Ok(_) => UpstreamError::Answer("it says what nobody has asked for".to_owned()),
+            Err(error) => error.into(),
         }
     }
 

@@ -20,6 +20,7 @@ mod cluster;
 mod commandline;
 mod databases;
 mod egress;
+mod failover;
 mod framing;
 mod harness;
 mod identity;

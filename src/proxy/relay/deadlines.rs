@@ -23,6 +23,8 @@ pub(super) struct Deadlines {
     pub(super) stalled: Option<Instant>,
     pub(super) write_timeout: Duration,
     closing: Option<Instant>,
+    /// Set while what is owed can only come of a server that isn't in use any more.
+    stranded: Option<Instant>,
     /// When to look whether a client that isn't read is still there.
     probe: Option<Instant>,
 }
@@ -34,6 +36,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
 /// hangs. One look at its socket in ten seconds is nothing.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// What a server that isn't in use any more still owes comes within this time, or never: it may hang.
+const STRANDED: Duration = Duration::from_secs(5);
 
 /// A closed client's blocking command would wait for nobody, and a pop for it would be lost; and the
 /// end of a drain would come to one that waits as well. Redis frees such a client at once; a moment's
@@ -55,6 +60,7 @@ impl Deadlines {
             stalled: None,
             write_timeout,
             closing: None,
+            stranded: None,
             probe: None,
         }
     }
@@ -80,7 +86,17 @@ impl Relay<'_> {
         } else if self.deadlines.probe.is_none() {
             self.deadlines.probe = Some(Instant::now() + PROBE);
         }
+        if self.is_stranded() && self.deadlines.stranded.is_none() {
+            self.deadlines.stranded = Some(Instant::now() + STRANDED);
+        }
         loop {
+            let stranded = self.deadlines.stranded.map(|stranded| {
+                if self.session.is_blocked() {
+                    stranded - STRANDED + HALF_CLOSED_BLOCKED
+                } else {
+                    stranded
+                }
+            });
             let login = self.deadlines.login;
             let probe = self.deadlines.probe;
             let blocked = leaving && self.session.is_blocked();
@@ -92,7 +108,8 @@ impl Relay<'_> {
                 }
             });
             let idle = self.deadlines.idle.map(|(idle, _)| idle);
-            let next = [login, closing, self.deadlines.stalled, idle, probe]
+            let stalled = self.deadlines.stalled;
+            let next = [login, closing, stalled, idle, probe, stranded]
                 .into_iter()
                 .flatten()
                 .min();
@@ -113,6 +130,9 @@ impl Relay<'_> {
             }
             if closing == Some(next) {
                 return Poll::Ready(End::Cut);
+            }
+            if stranded == Some(next) {
+                return Poll::Ready(End::Upstream);
             }
             if probe == Some(next) {
                 if self.downstream.is_broken() {

@@ -22,7 +22,7 @@ fn settings(files: &Files, ca: &str, client: Option<&str>) -> config::UpstreamTl
                 files.path(&format!("{name}.key")),
             )
         }),
-        server_name: "localhost".to_owned(),
+        server_names: vec!["localhost".to_owned()],
     }
 }
 
@@ -39,7 +39,7 @@ async fn converse(server: &ServerTls, client: &UpstreamTls) -> io::Result<Handsh
         io::Result::Ok(())
     };
     let ask = async {
-        let mut stream = client.connect(near).await?;
+        let mut stream = client.connect(0, near).await?;
         stream.write_all(b"*").await?;
         stream.flush().await?;
         stream.read_exact(&mut [0]).await?;
@@ -183,7 +183,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
     let settings = config::UpstreamTls {
         ca: Some(files.path("none.pem")),
         identity: Some((files.path("a.pem"), files.path("b.key"))),
-        server_name: "not a name".to_owned(),
+        server_names: vec!["not a name".to_owned()],
     };
     let problems = UpstreamTls::load(&settings).unwrap_err();
     let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
@@ -198,7 +198,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
     let settings = config::UpstreamTls {
         ca: Some(files.path("server.pem")),
         identity: None,
-        server_name: "localhost".to_owned(),
+        server_names: vec!["localhost".to_owned()],
     };
     let problems = UpstreamTls::load(&settings).unwrap_err();
     assert!(
