@@ -69,7 +69,11 @@ fn await_link(replica: &RedisServer, master: &RedisServer) {
 
 /// A master and its replica.
 fn pair(version: Version) -> (RedisServer, RedisServer) {
-    let extra = ["--repl-diskless-sync-delay", "0"];
+    pair_with(version, &[])
+}
+
+fn pair_with(version: Version, extra: &[&str]) -> (RedisServer, RedisServer) {
+    let extra = [&["--repl-diskless-sync-delay", "0"], extra].concat();
     let master = RedisServer::start(version, &extra);
     let replica = RedisServer::start(version, &extra);
     follow(&replica, &master);
@@ -247,6 +251,18 @@ fn the_master_is_found_wherever_it_stands_in_the_list() {
 }
 
 #[test]
+fn a_role_that_cannot_be_asked_for_is_read_in_info() {
+    // As before 2.8.12.
+    let (old, new) = pair_with(Version::V5_0_6, &["--rename-command", "ROLE", ""]);
+    let list = [&new, &old].map(RedisServer::upstream_address);
+    let proxy = before(&list, "shared").start();
+    assert!(leads_to(&proxy, &old));
+    promote(&new);
+    follow(&old, &new);
+    eventually("the new master is used", || leads_to(&proxy, &new));
+}
+
+#[test]
 fn one_address_is_used_whatever_its_role() {
     let (_master, replica) = pair(Version::V7_0_15);
     let proxy = Proxy::start(&replica);
@@ -380,6 +396,36 @@ fn clients_follow_a_failover_and_nothing_acknowledged_is_lost_or_runs_twice() {
             eventually("connections to the old master are closed", || {
                 old.connected_clients() <= 1
             });
+        }
+    }
+}
+
+#[test]
+fn a_master_that_dies_under_load_is_left_for_its_replica_and_nothing_runs_twice() {
+    for version in LEGACY_AND_CURRENT {
+        for mode in MODES {
+            let (mut old, new) = pair(version);
+            let list = [&old, &new].map(RedisServer::upstream_address);
+            let proxy = before(&list, mode).start();
+            let load = Load::start(&proxy, 4);
+            load.go_on(200);
+            old.kill();
+            promote(&new);
+            load.go_on(200);
+            // It comes back as it was: empty, and a master.
+            old.restart();
+            load.go_on(200);
+            let mut direct = new.direct();
+            for (key, fate) in load.end() {
+                // Of what was acknowledged last the replica may not have heard.
+                let count = direct.call(&["GET", &key]);
+                assert!(
+                    count == Reply::bulk("1") || count == Reply::Nil,
+                    "{key}: {count:?}"
+                );
+                assert!(fate != Fate::Refused || count == Reply::Nil, "{key}");
+            }
+            assert_eq!(old.direct().call(&["DBSIZE"]), Reply::Integer(0));
         }
     }
 }

@@ -197,12 +197,12 @@ impl Relay<'_> {
             // Half of a reply may be with the client: no other connection can go on with it.
             return Err(End::Stalled);
         }
-        if line.is_retired() && line.owes(ride.rider) {
-            // What it is owed comes first; then it goes on with the new master.
+        let is_over = line.is_closed() || line.is_retired();
+        if is_over && line.owes(ride.rider) {
+            // What it is owed, or has here, comes first; then it goes on with another.
             return Ok(false);
         }
-        let is_of_use =
-            !line.is_closed() && !line.is_retired() && ride.berth == berth && !line.is_hindered();
+        let is_of_use = !is_over && ride.berth == berth && !line.is_hindered();
         if !is_of_use && !line.owes(ride.rider) {
             // Nothing is owed on it: it can go on with another.
             self.way = Way::None;
