@@ -325,6 +325,16 @@ mod tests {
         assert!(target.is_ok());
     }
 
+    #[test]
+    fn pings_are_counted_and_the_last_is_shown() {
+        let availability = Availability::new();
+        assert_eq!(availability.pings(), (0, None));
+        for ms in [7, 3] {
+            availability.pinged(Duration::from_millis(ms));
+        }
+        assert_eq!(availability.pings(), (2, Some(Duration::from_millis(3))));
+    }
+
     #[tokio::test]
     async fn who_connects_while_it_dies_is_told() {
         let availability = up();
