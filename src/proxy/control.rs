@@ -6,7 +6,9 @@
 //! [`super::availability`].
 
 mod backoff;
+mod inspect;
 mod introduce;
+mod ready;
 mod survey;
 
 use std::convert::Infallible;
@@ -17,16 +19,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::command::Table;
 use crate::config::ListenerKind;
 use crate::resp::Reply;
 use crate::session::{Facts, Swapped};
 
 use super::health::{Health, State};
 use super::service::{Service, Upstream};
-use super::upstream::{Connector, Dialogue, UpstreamError, within};
+use super::upstream::{Dialogue, UpstreamError, within};
 use backoff::Backoff;
-use introduce::{introduce, what_it_has, what_it_is};
+use introduce::{what_it_has, what_it_is};
+use ready::{learn, warn_of_substitutes};
+
+pub use inspect::{Inspection, ask, inspect};
+pub use ready::Gaps;
 
 /// Between two PINGs. The end of a connection is seen at once; this finds the upstream that hangs, and
 /// the one whose role has changed.
@@ -45,26 +50,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One that is reached over several addresses may fail in as many ways, in turn.
 const MOST_TOLD: usize = 4;
-
-/// What `check --upstream` wants to know.
-#[derive(Debug)]
-pub struct Inspection {
-    /// What it said of itself.
-    pub facts: Facts,
-    /// What it didn't say.
-    pub gaps: Gaps,
-    /// Whether it runs commands for anybody who reaches it, without our credential.
-    pub open: bool,
-}
-
-/// What an upstream keeps from us.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Gaps {
-    /// Its version; and its refusal of INFO.
-    pub version: Option<String>,
-    /// Its commands.
-    pub commands: bool,
-}
 
 /// One upstream's watch.
 struct Watch<'a> {
@@ -378,68 +363,6 @@ async fn watch_others(upstream: &Upstream, in_use: usize, kind: ListenerKind) ->
     pending().await
 }
 
-/// Learns what the upstream has and the table lacks. Where that fails, it is refused as unknown.
-fn learn(service: &Service, upstream: &str, facts: &Facts) {
-    let commands = &facts.learned.commands;
-    match service.keeper.learn(commands) {
-        Ok(true) => {
-            let commands = commands.len();
-            tracing::info!(upstream, commands, "learned what the table lacks");
-        }
-        Ok(false) => {}
-        Err(error) => tracing::error!(
-            upstream,
-            %error,
-            "what the upstream has besides can't be learned: it is refused"
-        ),
-    }
-    for skipped in &facts.learned.skipped {
-        tracing::warn!(
-            upstream,
-            command = skipped.name,
-            reason = %skipped.reason,
-            "the upstream has a command that can't be learned: it is refused"
-        );
-    }
-}
-
-fn warn_of_substitutes(service: &Service, upstream: &str, facts: &Facts) {
-    let rules = service.keeper.rules();
-    for (name, run) in rules
-        .names()
-        .unknown_substitutes(rules.table(), |run| facts.knows(run))
-    {
-        tracing::warn!(
-            upstream,
-            command = name,
-            substitute = run,
-            "the upstream does not have the substitute: the command is refused"
-        );
-    }
-}
-
-// === impl Gaps ===
-
-impl Gaps {
-    fn warn(&self, upstream: &str) {
-        if let Some(refusal) = &self.version {
-            tracing::warn!(
-                upstream,
-                refusal,
-                "the upstream tells its version neither to INFO nor to HELLO: it is taken for the \
-                 oldest, which allows the least (scripts need lethal=config or script= rules)"
-            );
-        }
-        if self.commands {
-            tracing::warn!(
-                upstream,
-                "the upstream does not tell its commands (COMMAND): nothing is learned from it, \
-                 substitutes are refused, and what its rename-command hides or swaps is not seen"
-            );
-        }
-    }
-}
-
 /// Whether an answer to PING means that the upstream serves. Any answer does, errors too: one that
 /// loads, or whose master is gone, says so to clients as well, and a policy may refuse us PING.
 fn alive(answer: &Reply) -> Result<(), UpstreamError> {
@@ -449,66 +372,6 @@ fn alive(answer: &Reply) -> Result<(), UpstreamError> {
             Err(UpstreamError::LoggedOut(error.clone()))
         }
         _ => Ok(()),
-    }
-}
-
-/// Asks an upstream what it is, and what it has that `table` lacks: the first of its addresses that
-/// answers.
-///
-/// # Errors
-/// It can't be reached or refuses us.
-pub async fn ask(connector: &Connector, table: &Table) -> Result<Facts, UpstreamError> {
-    let mut address = 0;
-    loop {
-        // A replica has the commands of its master.
-        match introduce(connector, address, table).await {
-            Ok((facts, _)) => return Ok(facts),
-            Err(error) if address + 1 == connector.settings().addresses.len() => return Err(error),
-            Err(_) => address += 1,
-        }
-    }
-}
-
-/// Asks the upstream at the address of this number what `check --upstream` reports.
-///
-/// # Errors
-/// It can't be reached or refuses us.
-pub async fn inspect(
-    connector: &Connector,
-    address: usize,
-    table: &Table,
-) -> Result<Inspection, UpstreamError> {
-    let (facts, gaps) = introduce(connector, address, table).await?;
-    Ok(Inspection {
-        facts,
-        gaps,
-        open: is_open(connector, address).await?,
-    })
-}
-
-/// Whether the upstream runs commands for anybody who reaches it: without our password, and without
-/// our certificate.
-async fn is_open(connector: &Connector, address: usize) -> Result<bool, UpstreamError> {
-    let mut anonymous = connector.settings().clone();
-    anonymous.password = None;
-    anonymous.password_file = None;
-    anonymous.username = None;
-    if let Some(tls) = &mut anonymous.tls {
-        tls.identity = None;
-    }
-    let anonymous = Connector::load(anonymous).map_err(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        UpstreamError::Tls(problems.join("; "))
-    })?;
-    let asked = async {
-        let mut dialogue = anonymous.open(address).await?;
-        within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"])).await
-    };
-    match asked.await {
-        Ok(answer) => Ok(matches!(answer, Reply::Status(_))),
-        // It was there a moment ago: now it wants a certificate, and may say so in any way.
-        Err(_) if connector.settings().tls.is_some() => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

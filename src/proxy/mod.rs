@@ -41,4 +41,4 @@ pub use health::State;
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
-pub use upstream::{Connector, UpstreamError};
+pub use upstream::{Connector, Nobody, UpstreamError};

@@ -1,6 +1,7 @@
 //! Connections to an upstream, with the proxy's own AUTH sent and answered.
 
 mod credential;
+mod error;
 mod stream;
 
 use std::io;
@@ -16,10 +17,12 @@ use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
 use crate::resp::{Reply, ReplyScanner, encode_request, take_reply};
 use crate::session::Berth;
-use crate::tls::{TlsProblem, UpstreamTls, upstream_failure};
+use crate::tls::{TlsProblem, UpstreamTls};
 
 use credential::Credential;
 
+pub(super) use error::is_excuse;
+pub use error::{Nobody, UpstreamError};
 pub(super) use stream::UpstreamStream;
 
 /// Opens connections to one upstream: where it is, what it must prove, and who we are to it.
@@ -38,63 +41,6 @@ pub struct Connector {
 /// One connection's place among the upstream's `max_connections`.
 #[derive(Debug)]
 pub(super) struct OpenPermit(Arc<AtomicUsize>);
-
-/// Why there is no upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// It can't be reached, or the connection broke.
-    #[error("can't reach the upstream: {0}")]
-    Io(io::Error),
-    /// It hung up.
-    #[error("the upstream closed the connection")]
-    Closed,
-    /// One of us two doesn't accept the other.
-    #[error("TLS: {0}")]
-    Tls(String),
-    /// It didn't answer within `connect_timeout`; and what was waited for.
-    #[error("the upstream did not answer in time ({0})")]
-    Timeout(&'static str),
-    /// It refuses our own AUTH.
-    #[error("the upstream refuses our AUTH: {0}")]
-    Credential(String),
-    /// It wants a password, and there is none for it.
-    #[error("the upstream asks for a password: set its password_file")]
-    NoCredential,
-    /// It no longer takes us for who we logged in as.
-    #[error("the upstream has forgotten our login: {0}")]
-    LoggedOut(String),
-    /// It doesn't let us into this database.
-    #[error("the upstream refuses SELECT: {0}")]
-    Database(String),
-    /// It doesn't answer ECHO, by which connections that clients share are checked.
-    #[error("the upstream refuses ECHO, so clients can't share connections to it: {0}")]
-    NoEcho(String),
-    /// It was the master, and is something else now.
-    #[error("it is the master no more: its role is {0}")]
-    Demoted(String),
-    /// None of several addresses can be used.
-    #[error(transparent)]
-    Nobody(Nobody),
-    /// It says something that no Redis says here.
-    #[error("unexpected answer of the upstream: {0}")]
-    Answer(String),
-}
-
-/// None of several addresses is what is wanted.
-#[derive(Debug, thiserror::Error)]
-#[error("no {wanted} among {among}")]
-pub struct Nobody {
-    /// A master, or a Sentinel.
-    pub wanted: &'static str,
-    /// The addresses, each with what is in its way.
-    pub among: String,
-    /// One of them doesn't answer.
-    pub silent: bool,
-    /// The one in use has only said that nobody can be served just now.
-    pub excused: bool,
-    /// The one in use is none any more.
-    pub demoted: bool,
-}
 
 /// A connection on which one request is asked at a time: for AUTH, and for the control connection.
 #[derive(Debug)]
@@ -126,55 +72,6 @@ fn shown_error(error: &str, password: &str) -> String {
         "an error that repeats the password".to_owned()
     } else {
         text.to_owned()
-    }
-}
-
-// === impl UpstreamError ===
-
-impl UpstreamError {
-    /// Whether it was there and ended the connection.
-    pub(super) fn is_hangup(&self) -> bool {
-        match self {
-            Self::Closed => true,
-            Self::Io(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            ),
-            _ => false,
-        }
-    }
-
-    /// Whether nothing was said at all.
-    pub(super) fn is_silence(&self) -> bool {
-        match self {
-            Self::Timeout(_) => true,
-            Self::Io(error) => error.kind() == io::ErrorKind::TimedOut,
-            Self::Nobody(nobody) => nobody.silent,
-            _ => false,
-        }
-    }
-
-    /// Whether it lives, and said that it can't serve us just now.
-    pub(super) fn is_excuse(&self) -> bool {
-        match self {
-            // Full it may be of connections that are ours.
-            Self::Answer(text) | Self::Credential(text) => {
-                is_excuse(text) || text.starts_with("ERR max number of clients")
-            }
-            Self::Nobody(nobody) => nobody.excused,
-            _ => false,
-        }
-    }
-}
-
-impl From<io::Error> for UpstreamError {
-    fn from(error: io::Error) -> Self {
-        match upstream_failure(&error) {
-            Some(text) => Self::Tls(text),
-            // Also an end of TLS without close_notify, of which rustls has much more to say.
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            None => Self::Io(error),
-        }
     }
 }
 
@@ -316,12 +213,6 @@ impl Drop for OpenPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Whether an error says that nobody can be served just now.
-pub(super) fn is_excuse(error: &str) -> bool {
-    let excuses = ["LOADING ", "BUSY ", "MASTERDOWN "];
-    excuses.iter().any(|excuse| error.starts_with(excuse))
 }
 
 /// Whether an error says that there is no ECHO for us. Others come unasked: of a server that is full,
