@@ -121,8 +121,10 @@ impl Access {
                     access.read.extend(env::split_paths(&path));
                 }
             }
-            if let UpstreamAddress::Tcp { port, .. } = &upstream.address {
-                access.ports.insert(*port);
+            for address in &upstream.addresses {
+                if let UpstreamAddress::Tcp { port, .. } = address {
+                    access.ports.insert(*port);
+                }
             }
         }
         access.ports.insert(DNS);

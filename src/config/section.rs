@@ -387,6 +387,23 @@ impl<'a> Entry<'a> {
         self.into_items().unwrap_or_default()
     }
 
+    /// The entries of a list, or a text that stands alone; what a variable holds is a list between
+    /// commas.
+    pub(super) fn into_listed(self) -> Vec<Entry<'a>> {
+        let Raw::Variable { name, text } = &self.raw else {
+            return self.into_one_or_many();
+        };
+        let items = text.split(',').map(|item| Entry {
+            report: self.report,
+            key: self.key.clone(),
+            raw: Raw::Variable {
+                name: name.clone(),
+                text: item.trim().to_owned(),
+            },
+        });
+        items.collect()
+    }
+
     /// The table; anything else is noted.
     pub(super) fn into_table(self) -> Option<Section<'a>> {
         let Raw::Table(table) = self.raw else {

@@ -150,8 +150,8 @@ pub enum TlsVersion {
 pub struct Upstream {
     /// The table's name.
     pub name: String,
-    /// Where it is.
-    pub address: UpstreamAddress,
+    /// Where it is, in the file's order; never empty. Of several, the master is used.
+    pub addresses: Vec<UpstreamAddress>,
     /// `None`: AUTH with the password alone.
     pub username: Option<String>,
     /// As it stood in `password_file` at the start; `None`: no AUTH at all.
@@ -185,8 +185,8 @@ pub struct UpstreamTls {
     pub ca: Option<PathBuf>,
     /// Our own chain and its key, both PEM; `None`: we show no certificate.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name or address that the upstream's certificate must hold.
-    pub server_name: String,
+    /// The name or address that the certificate must hold, for each of the upstream's addresses.
+    pub server_names: Vec<String>,
 }
 
 /// Where an upstream is.
@@ -340,6 +340,16 @@ impl fmt::Display for Account {
             Self::Name(name) => f.write_str(name),
             Self::Number(number) => number.fmt(f),
         }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// All addresses in one line, for messages.
+    pub fn shown_addresses(&self) -> String {
+        let shown: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        shown.join(", ")
     }
 }
 

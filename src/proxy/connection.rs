@@ -20,6 +20,7 @@ use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failur
 
 use super::acceptor::{Arrival, Permits};
 use super::generation::Generation;
+use super::health::State;
 use super::host::{Peer, SessionHost};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
@@ -168,11 +169,11 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         }
     };
     let upstream = &service.upstreams[listening.upstream];
-    if upstream.facts.load().is_none() {
-        tracing::debug!(
-            peer = peer.address,
-            "closed: the upstream has not answered yet"
-        );
+    // A suspicion is for the session to wait out, when it has something to ask.
+    let is_down = upstream.availability.status().state == State::Down
+        && upstream.availability.target().await.is_err();
+    if is_down || upstream.facts.load().is_none() {
+        tracing::debug!(peer = peer.address, "closed: the upstream is not there");
         return None;
     }
     let (id, guard) = service.open_session();
@@ -186,9 +187,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         "session opened"
     );
     let mut session = Session::new(id, login, &generation);
-    if let Some(Some(addresses)) = settings.addresses.get(listening.upstream) {
+    if let Some(addresses) = settings.address_map(listening.upstream, upstream) {
         let sentinel = listening.kind == ListenerKind::Sentinel;
-        session.map_addresses(Arc::clone(addresses), sentinel);
+        session.map_addresses(addresses, sentinel);
     }
     // A Sentinel has few clients, and they come to listen. It has no ECHO either.
     let sentinel = listening.kind == ListenerKind::Sentinel;

@@ -10,7 +10,8 @@
 //! - `trunks`: the connections that a worker's sessions share.
 //! - `read_ahead`: a socket that is read in large pieces.
 //! - `spare`: the buffers of sessions that wait.
-//! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
+//! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is, and where its
+//!   master; `health`: whether it is there; `availability`: what sessions learn of that.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `generation`: what is in force; `reload`: everything read anew; `settle`: fitted to what runs.
 //! - `standing`: whether a client that is in may stay.
@@ -19,10 +20,12 @@
 //!   about users.
 
 mod acceptor;
+mod availability;
 mod bell;
 mod connection;
 mod control;
 mod generation;
+mod health;
 mod heartbeat;
 mod host;
 mod keeper;
@@ -40,12 +43,14 @@ mod upstream;
 mod users;
 mod worker;
 
+pub use availability::UpstreamView;
 pub use control::{Gaps, Inspection, ask, inspect};
 pub use generation::{Fingerprint, Generation};
+pub use health::State;
 pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use reload::{
     Cause, Compiled, Configuration, LastReload, Loaded, LoadedSettings, PolicyFiles, PolicyText,
 };
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
 pub use sockets::Sockets;
-pub use upstream::{Connector, UpstreamError};
+pub use upstream::{Connector, Nobody, UpstreamError};

@@ -236,18 +236,26 @@ impl<'a> Relay<'a> {
                     return Poll::Ready(End::Desync(error));
                 }
             }
+            if self.session.take_readonly() {
+                self.doubt_master();
+            }
             match self.write_replies(cx) {
                 Ok(wrote) => moved |= wrote,
                 Err(end) => return Poll::Ready(end),
             }
             self.deadlines.active |= moved;
             let changed = self.change_way();
+            if self.is_stranded() && !self.session.has_ended() {
+                // It gets what it is owed, and goes to the new master by a new connection.
+                self.session.end();
+            }
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
             // Where both sockets were read to their ends, and nothing waits for what has come, another
             // round would find nothing.
-            let open = self.unread || self.unheard || !self.up.unscanned().is_empty();
+            let unsent = self.session.rides() && self.up.waiting() > 0;
+            let open = self.unread || self.unheard || unsent || !self.up.unscanned().is_empty();
             if !changed && up_to_date && !(moved && open) {
                 break;
             }
@@ -445,7 +453,11 @@ impl<'a> Relay<'a> {
             return delivered.then_some(End::Upstream);
         }
         if self.session.has_ended() && self.session.is_settled() {
-            return delivered.then_some(End::Done);
+            let end = match self.is_stranded() {
+                true => End::Upstream,
+                false => End::Done,
+            };
+            return delivered.then_some(end);
         }
         self.wants_upstream().then_some(End::WantsUpstream)
     }

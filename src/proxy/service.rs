@@ -17,6 +17,7 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::availability::{Availability, UpstreamView};
 use super::bell::Bell;
 use super::control;
 use super::heartbeat::Heart;
@@ -96,6 +97,8 @@ pub(super) struct Upstream {
     /// Whether clients share connections to it. They don't any more once it has refused what that
     /// takes.
     pub(super) is_shared: AtomicBool,
+    /// Whether it is there, and where.
+    pub(super) availability: Availability,
 }
 
 /// The count of sessions, and the word to end them.
@@ -179,6 +182,7 @@ impl Service {
         let upstreams: Vec<_> = upstreams
             .into_iter()
             .map(|connector| Upstream {
+                availability: Availability::new(),
                 is_shared: AtomicBool::new(
                     connector.settings().connections == config::Connections::Shared,
                 ),
@@ -283,6 +287,11 @@ impl Service {
         (id, guard)
     }
 
+    /// What is known of the upstreams, in the configuration's order: for metrics and status.
+    pub fn upstream_views(&self) -> Vec<UpstreamView> {
+        self.upstreams.iter().map(Upstream::view).collect()
+    }
+
     /// The rules, and their changes.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
@@ -304,6 +313,26 @@ impl Upstream {
     /// The name of its table in the configuration.
     pub(super) fn name(&self) -> &str {
         &self.connector.settings().name
+    }
+
+    fn view(&self) -> UpstreamView {
+        let status = self.availability.status();
+        let facts = self.facts.load();
+        let (pings, last_ping) = self.availability.pings();
+        let addresses = &self.connector.settings().addresses;
+        let address = status.address.and_then(|index| addresses.get(index));
+        UpstreamView {
+            name: self.name().to_owned(),
+            state: status.state,
+            since: status.since,
+            reason: status.reason,
+            address: address.map(ToString::to_string),
+            role: facts.as_ref().map(|facts| facts.role.clone()),
+            version: facts.as_ref().map(|facts| facts.version.to_string()),
+            connect_failures: self.connector.failures(),
+            pings,
+            last_ping,
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Session {
     pub(super) inspect_at: usize,
     /// Whose connection the next request goes to.
     pub(super) routing: Routing,
+    /// A reply has said `-READONLY`.
+    pub(super) readonly: bool,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
 }
@@ -121,6 +123,7 @@ impl Session {
             holding: false,
             inspect_at: 0,
             routing: Routing::default(),
+            readonly: false,
             scratch: BytesMut::new(),
         };
         session.set_limits(rules);
@@ -230,6 +233,13 @@ impl Session {
     /// to be asked before anything is sent to where others are.
     pub fn is_parted(&self) -> bool {
         self.routing.is_in_convoy()
+    }
+
+    /// Whether a reply since this was asked last has said `-READONLY`: a replica does, and so may a
+    /// script.
+    #[inline]
+    pub fn take_readonly(&mut self) -> bool {
+        std::mem::take(&mut self.readonly)
     }
 
     /// The connection that is shared is another one than before.

@@ -373,6 +373,13 @@ impl Trunk {
         seat.map_or(0, |seat| seat.owed)
     }
 
+    /// Whether something has come for a rider that it hasn't taken.
+    pub fn has_left(&self, rider: Rider) -> bool {
+        let seat = self.seats.get(rider.index as usize);
+        let seat = seat.filter(|seat| seat.generation == rider.generation);
+        seat.is_some_and(|seat| !seat.inbox.is_empty())
+    }
+
     /// Whether nothing is owed or on its way.
     pub fn is_idle(&self) -> bool {
         self.owed.is_empty() && self.out.is_empty()

@@ -21,6 +21,7 @@ mod commandline;
 mod databases;
 mod deploy_examples;
 mod egress;
+mod failover;
 mod framing;
 mod harness;
 mod identity;

@@ -29,7 +29,7 @@ fn single_values_can_be_set() {
     .unwrap()
     .config;
     assert_eq!(
-        config.upstreams[0].address,
+        config.upstreams[0].addresses[0],
         UpstreamAddress::Tcp {
             host: "10.0.0.1".to_owned(),
             port: 7000

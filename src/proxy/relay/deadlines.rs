@@ -25,6 +25,8 @@ pub(super) struct Deadlines {
     pub(super) stalled: Option<Instant>,
     pub(super) write_timeout: Duration,
     closing: Option<Instant>,
+    /// Set while what is owed can only come of a server that isn't in use any more.
+    stranded: Option<Instant>,
     /// When to look whether a client that isn't read is still there.
     probe: Option<Instant>,
     /// When to look at the client's certificate.
@@ -38,6 +40,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
 /// hangs. One look at its socket in ten seconds is nothing.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// What a server that isn't in use any more still owes comes within this time, or never: it may hang.
+const STRANDED: Duration = Duration::from_secs(5);
 
 /// A closed client's blocking command would wait for nobody, and a pop for it would be lost; and the
 /// end of a drain would come to one that waits as well. Redis frees such a client at once; a moment's
@@ -58,6 +63,7 @@ impl Deadlines {
             stalled: None,
             write_timeout: Duration::MAX,
             closing: None,
+            stranded: None,
             probe: None,
             certificate: None,
         };
@@ -107,7 +113,17 @@ impl Relay<'_> {
         } else if self.deadlines.probe.is_none() {
             self.deadlines.probe = Some(Instant::now() + PROBE);
         }
+        if self.is_stranded() && self.deadlines.stranded.is_none() {
+            self.deadlines.stranded = Some(Instant::now() + STRANDED);
+        }
         loop {
+            let stranded = self.deadlines.stranded.map(|stranded| {
+                if self.session.is_blocked() {
+                    stranded - STRANDED + HALF_CLOSED_BLOCKED
+                } else {
+                    stranded
+                }
+            });
             let login = self.deadlines.login;
             let probe = self.deadlines.probe;
             let blocked = leaving && self.session.is_blocked();
@@ -121,7 +137,7 @@ impl Relay<'_> {
             let idle = self.deadlines.idle.map(|(idle, _)| idle);
             let certificate = self.deadlines.certificate;
             let stalled = self.deadlines.stalled;
-            let all = [login, closing, stalled, idle, probe, certificate];
+            let all = [login, closing, stalled, idle, probe, stranded, certificate];
             let next = all.into_iter().flatten().min();
             let Some(next) = next else {
                 return Poll::Pending;
@@ -146,6 +162,9 @@ impl Relay<'_> {
                     return self.poll_last_words(cx);
                 }
                 continue;
+            }
+            if stranded == Some(next) {
+                return Poll::Ready(End::Upstream);
             }
             if probe == Some(next) {
                 if self.downstream.is_broken() {

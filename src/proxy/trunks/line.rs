@@ -15,10 +15,11 @@ use crate::session::{Desync, Load, Rider, Trunk};
 use crate::telemetry::Event;
 use crate::tls;
 
-use super::Key;
+use super::{Key, Opened};
+use crate::proxy::availability::Tenure;
 use crate::proxy::service::Service;
 use crate::proxy::spare;
-use crate::proxy::upstream::{OpenPermit, UpstreamStream};
+use crate::proxy::upstream::UpstreamStream;
 
 /// A shared connection, as its riders see it.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(in crate::proxy) struct Line {
     active: Cell<bool>,
     /// Nothing was, for a while: it is checked before it is used again.
     stale: Cell<bool>,
+    /// When it ends, nobody sends over it any more.
+    tenure: Tenure,
 }
 
 /// Reads and writes it.
@@ -47,6 +50,8 @@ struct Driver {
     tick: Interval,
     /// Ticks without riders.
     deserted: u32,
+    /// Ticks since its master was put out of use.
+    retired: u32,
     /// Times that a batch has waited for more.
     yielded: u32,
     slow: Option<Slow>,
@@ -65,6 +70,8 @@ enum Ending {
     Closed,
     /// Nobody used it any more.
     Deserted,
+    /// It leads to a server that isn't the master any more, or not the one in use.
+    Retired,
     /// A session has noticed that its replies can't be its own, and has told so.
     Failed,
     Desync(Desync),
@@ -97,6 +104,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// finds it open.
 const DESERTED: u32 = 60;
 
+/// What is owed on a connection to a server that isn't in use any more comes within so many ticks, or
+/// never: that server may hang.
+const RETIRED: u32 = 5;
+
 /// While others wait for a large reply's reader, it must take so much in so much time: 1 MB a second.
 /// A healthy client takes a thousand times as much, and one that is slower would hold the others up for
 /// half a minute before `max_reply_buffer` is free again.
@@ -106,12 +117,12 @@ const SLOW_BELOW: u64 = 256 * 1024;
 // === impl Line ===
 
 impl Line {
-    pub(super) fn start(
-        service: &Arc<Service>,
-        key: Key,
-        stream: UpstreamStream,
-        permit: OpenPermit,
-    ) -> Rc<Self> {
+    pub(super) fn start(service: &Arc<Service>, key: Key, opened: Opened) -> Rc<Self> {
+        let Opened {
+            stream,
+            permit,
+            tenure,
+        } = opened;
         let mut seed = [0; 16];
         // Without chance numbers a canary is still one that no client knows of.
         let _ = tls::random(&mut seed);
@@ -126,6 +137,7 @@ impl Line {
             hindered: Cell::new(false),
             active: Cell::new(false),
             stale: Cell::new(false),
+            tenure,
         });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -134,6 +146,7 @@ impl Line {
             stream,
             tick,
             deserted: 0,
+            retired: 0,
             yielded: 0,
             slow: None,
         };
@@ -214,9 +227,15 @@ impl Line {
         taken
     }
 
-    /// Whether the rider is owed replies.
+    /// Whether the rider is owed replies, or hasn't taken all that have come.
     pub(in crate::proxy) fn owes(&self, rider: Rider) -> bool {
-        self.trunk.borrow().owed(rider) > 0
+        let trunk = self.trunk.borrow();
+        trunk.owed(rider) > 0 || trunk.has_left(rider)
+    }
+
+    /// Whether it leads to where nobody should send anything any more.
+    pub(in crate::proxy) fn is_retired(&self) -> bool {
+        self.tenure.is_over()
     }
 
     /// Whether the rider was put off: the others have waited long enough for it.
@@ -265,6 +284,12 @@ fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
         Ending::Deserted => {
             tracing::debug!(upstream, "a shared connection is closed: nobody uses it")
         }
+        Ending::Retired => {
+            tracing::debug!(
+                upstream,
+                "a shared connection is closed: the master is elsewhere"
+            );
+        }
         Ending::Failed => {
             tracing::warn!(
                 upstream,
@@ -309,6 +334,9 @@ impl Driver {
             if self.is_deserted() {
                 return Poll::Ready(Ending::Deserted);
             }
+            if self.is_retired() {
+                return Poll::Ready(Ending::Retired);
+            }
         }
         if self.line.closed.get() {
             return Poll::Ready(Ending::Failed);
@@ -331,6 +359,15 @@ impl Driver {
             0
         };
         self.deserted > DESERTED
+    }
+
+    /// Once a second.
+    fn is_retired(&mut self) -> bool {
+        if !self.line.is_retired() {
+            return false;
+        }
+        self.retired += 1;
+        self.retired > RETIRED || self.line.trunk.borrow().is_idle()
     }
 
     /// Reads and hands over until there is nothing more, or somebody must read first.
