@@ -265,6 +265,11 @@ impl Service {
         (id, guard)
     }
 
+    /// The audit.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// The rules, and their changes.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper

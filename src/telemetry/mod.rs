@@ -3,8 +3,12 @@
 //! Never a password, never a value. Knows no session and no policy: it is given fields.
 
 mod audit;
+mod event;
 mod lines;
 mod log;
+mod sink;
 
-pub use audit::{Audit, AuditError, Event};
+pub use audit::{Audit, AuditError};
+pub use event::{AlternativeNames, CertificateFields, Event, Tally, Verdict};
+pub use lines::LineCounts;
 pub use log::{Log, start_log};
