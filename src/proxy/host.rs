@@ -213,7 +213,7 @@ impl Host for SessionHost<'_> {
             _ => None,
         };
         // What the request itself has changed may look otherwise now.
-        let is_allowed = |told: &Explanation| !matches!(told.decision, Decision::Deny(_));
+        let is_allowed = |told: &Explanation| matches!(told.decision, Decision::Allow(_));
         let rule = told.as_ref().filter(|told| is_allowed(told));
         let audit = &self.service.audit;
         let event = Event {

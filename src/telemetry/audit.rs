@@ -102,9 +102,9 @@ impl Audit {
     fn start(sink: Box<dyn Sink>, form: Form, settings: AuditSettings) -> io::Result<Self> {
         let troubles = Troubles {
             dropped: match form {
-                Form::Json => |count| Form::Json.of_dropped(count),
-                Form::Syslog => |count| Form::Syslog.of_dropped(count),
-                Form::Journal => |count| Form::Journal.of_dropped(count),
+                Form::Json => |count| dropped(Form::Json, count),
+                Form::Syslog => |count| dropped(Form::Syslog, count),
+                Form::Journal => |count| dropped(Form::Journal, count),
             },
             failed: |error| {
                 tracing::error!(
@@ -210,6 +210,11 @@ impl Audit {
         let writer = self.writer.as_ref();
         writer.filter(|_| self.settings().decisions != AuditDecisions::None)
     }
+}
+
+fn dropped(form: Form, count: u64) -> Vec<u8> {
+    tracing::warn!(count, "lines of the audit were dropped: too many waited");
+    form.of_dropped(count)
 }
 
 fn open_sink(sink: &AuditSink) -> io::Result<Box<dyn Sink>> {

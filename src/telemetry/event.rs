@@ -106,8 +106,8 @@ pub struct CertificateFields<'a> {
     pub san: AlternativeNames<'a>,
 }
 
-/// Alternative names, by their kind. Written as one list, each with its kind before it; at most
-/// [`MAX_NAMES`].
+/// Alternative names, by their kind. Written as one list, each with its kind before it; the first
+/// few.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AlternativeNames<'a> {
     /// DNS names.

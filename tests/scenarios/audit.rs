@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::acl::{call, ok};
+use crate::support::cli::respgate;
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, command, pipeline};
 
 const ALL: &str = "[audit]\ndecisions = \"all\"\n";
@@ -322,4 +323,32 @@ fn changes_of_users_say_who_made_them_and_in_which_generation_others_are_judged(
     let refused = &proxy.audit_when(|line| line["event"] == "connection_refused")[0];
     assert_eq!(refused["verdict"], "deny");
     assert_eq!(generation(refused), generation(change));
+}
+
+#[test]
+fn check_names_everything_that_is_wrong_with_the_audit() {
+    let check = |section: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = Proxy::builder().upstream_named("main", "address = \"127.0.0.1:6379\"");
+        let path = builder.section(section).write(dir.path(), 6380);
+        respgate(&["check", "--config", path.to_str().unwrap()])
+            .expect_code(78)
+            .stderr
+    };
+    let told = check(
+        "[audit]\npath = \"\"\ndecisions = \"some\"\nkeys = \"md5\"\nconnections = 1\n\
+         when_full = \"wait\"\nfile = \"x\"\n",
+    );
+    for key in [
+        "path",
+        "decisions",
+        "keys",
+        "connections",
+        "when_full",
+        "file",
+    ] {
+        assert!(told.contains(&format!("audit.{key}")), "no {key}:\n{told}");
+    }
+    let told = check("[audit]\npath = \"/nonexistent/audit.log\"\n");
+    assert!(told.contains("audit.path = \"/nonexistent/audit.log\": its folder can't be read"));
 }

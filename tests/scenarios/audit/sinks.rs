@@ -134,6 +134,26 @@ fn rotation_by_rename_and_sighup_loses_no_line() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_anew_is_written_on() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (here, away) = (folder.path().join("log"), folder.path().join("old"));
+    fs::create_dir(&here).unwrap();
+    let proxy = builder(&server, &here.join("audit.log"), "")
+        .allow_error("the audit's file can't be opened anew")
+        .start();
+    let mut client = proxy.client("cart");
+    client.call(&["GET", "cart:1"]);
+    fs::rename(&here, &away).unwrap();
+    proxy.reload_until("the audit's file can't be opened anew");
+    client.call(&["GET", "cart:2"]);
+    eventually("both are in the old one", || {
+        let text = fs::read_to_string(away.join("audit.log")).unwrap();
+        count(&text).allowed == 2
+    });
+}
+
+#[test]
 fn behind_a_pipe_that_nobody_reads_lines_are_dropped_and_counted_and_commands_go_on() {
     let server = RedisServer::start(Version::V8_2_3, &[]);
     let folder = tempfile::tempdir().unwrap();
