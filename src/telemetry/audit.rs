@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{AuditDecisions, AuditKeys, AuditSettings, AuditSink};
 
-use super::event::{Event, Form};
+use super::event::Event;
+use super::form::Form;
 use super::lines::{self, LineCounts, Troubles, Writer};
 use super::sink::{Datagrams, Sink, Stream};
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod event;
+mod form;
 mod lines;
 mod log;
 mod sink;
