@@ -326,6 +326,47 @@ fn changes_of_users_say_who_made_them_and_in_which_generation_others_are_judged(
 }
 
 #[test]
+fn a_reload_changes_what_the_audit_says_and_its_line_says_who_wanted_it() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(USERS)
+        .section("[audit]\nkeys = \"plain\"\n[runtime]\nwatch_files = \"0s\"\n")
+        .start();
+    let mut cart = proxy.client("cart");
+    cart.call(&["GET", "cart:1"]);
+    proxy.edit(
+        "keys = \"plain\"",
+        "keys = \"sha256\"\ndecisions = \"all\"\nconnections = false",
+    );
+    proxy.reload_until("a new generation is in force");
+    cart.call(&["GET", "cart:2"]);
+    let lines = requests(&proxy, "cart", 1);
+    let hash = format!("sha256:{:x}", Sha256::digest("cart:2"));
+    assert_eq!(lines[0]["keys"], json!([hash]));
+    let reloads = || proxy.audit_when(|line| line["event"] == "reload");
+    assert_eq!(reloads()[0]["by"], "SIGHUP");
+    assert_eq!(reloads()[0]["generation"], lines[0]["generation"]);
+    assert_eq!(call(&mut proxy.client("admin"), "ACL LOAD"), ok());
+    crate::support::eventually("a second reload", || reloads().len() == 2);
+    assert_eq!(reloads()[1]["by"], "admin");
+    // Where it goes is another matter.
+    proxy.edit("[audit]", "[audit]\npath = \"elsewhere.log\"");
+    proxy.reload_until("a new generation is in force");
+    let log = proxy.log_text();
+    assert!(log.contains("audit.path has changed: that needs a restart"));
+    proxy.edit("decisions = \"all\"", "decisions = \"none\"");
+    proxy.reload_until("a new generation is in force");
+    cart.call(&["FLUSHALL"]);
+    proxy.edit("decisions = \"none\"", "decisions = \"deny\"");
+    proxy.reload_until("a new generation is in force");
+    cart.call(&["FLUSHDB"]);
+    let refused = proxy.audit_when(|line| line["event"] == "refused");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["command"], "flushdb");
+}
+
+#[test]
 fn check_names_everything_that_is_wrong_with_the_audit() {
     let check = |section: &str| {
         let dir = tempfile::tempdir().unwrap();
