@@ -62,21 +62,23 @@ fn short_lines_never_fill_the_queue_before_the_bytes() {
     let writer = writer(&pipe);
     drop(pipe);
     let lines = writer.lines().clone();
+    // Shorter than what a line is counted as, and too long for the pipe to hold so many.
+    let line = |len: usize| [&b"x".repeat(len)[..], b"\n"].concat();
     for _ in 0..QUEUE * 2 {
-        lines.put(b"x\n".to_vec());
+        lines.put(line(100));
     }
     // They find a place though there is none for others.
     for _ in 0..RESERVE / 2 {
-        lines.insist(b"yy\n".to_vec());
+        lines.insist(line(101));
     }
     let reading = std::thread::spawn(move || io::read_to_string(&mut reader).unwrap());
     drop(writer);
     drop(lines);
     let text = reading.join().unwrap();
-    let (whole, dropped) = tally(&text, 1);
+    let (whole, dropped) = tally(&text, 100);
     assert_eq!(whole + dropped, QUEUE * 2);
     assert!(dropped > 0);
-    assert_eq!(tally(&text, 2).0, RESERVE / 2);
+    assert_eq!(tally(&text, 101).0, RESERVE / 2);
 }
 
 #[test]
