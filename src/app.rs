@@ -89,10 +89,11 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         tracing::warn!("{warning}");
     }
     settled.tell();
-    let audit = match config.audit.decisions {
+    let audit = match config.audit.settings.decisions {
         AuditDecisions::None => Audit::none(),
-        AuditDecisions::Deny => {
-            Audit::open(config.audit.path.as_deref()).map_err(|error| start(error.to_string()))?
+        AuditDecisions::Deny | AuditDecisions::All => {
+            Audit::open(&config.audit.sink, config.audit.settings)
+                .map_err(|error| start(error.to_string()))?
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -187,6 +188,8 @@ impl Ends {
     /// Beside everything else: files may take their time. It logs what it does.
     fn reload(&self) {
         tracing::info!("SIGHUP: reloading the configuration and all that it names");
+        // Whatever becomes of the rest: logrotate has renamed its file.
+        self.service.audit().reopen();
         let service = Arc::clone(&self.service);
         tokio::task::spawn_blocking(move || reload(&service, Cause::Signal));
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{Config, Listener};
+use crate::config::{Audit, AuditDecisions, Config, Listener};
 use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
 use crate::telemetry::LogLevelHandle;
 
@@ -105,6 +105,7 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         addresses: config.addresses.clone(),
         write_timeout: config.limits.write_timeout,
         max_reply_buffer: config.limits.max_reply_buffer,
+        audit: config.audit.settings,
         fingerprint: fingerprint.finalize().into(),
     };
     let loaded = Loaded {
@@ -181,8 +182,12 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     }
     let runtime = |config: &Config| format!("{:?}", config.runtime);
     differ("runtime".to_owned(), runtime(old) != runtime(new));
-    let audit = |config: &Config| format!("{:?}", config.audit);
-    differ("audit".to_owned(), audit(old) != audit(new));
+    let audit = (&old.audit, &new.audit);
+    differ("audit.path".to_owned(), audit.0.sink != audit.1.sink);
+    // Nobody writes it, and what writes is there from the start or not at all.
+    let none = |audit: &Audit| audit.settings.decisions == AuditDecisions::None;
+    let begins = none(audit.0) && !none(audit.1);
+    differ("audit.decisions".to_owned(), begins);
     differ("log.format".to_owned(), old.log.json != new.log.json);
     keys
 }

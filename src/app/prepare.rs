@@ -64,8 +64,8 @@ pub fn prepare(
     if policy.is_some() {
         check_identities(&config, &listeners, &mut problems);
     }
-    if config.audit.decisions != AuditDecisions::None
-        && let Err(error) = Audit::check(config.audit.path.as_deref())
+    if config.audit.settings.decisions != AuditDecisions::None
+        && let Err(error) = Audit::check(&config.audit.sink)
     {
         problems.push(format!("{}: {error}", path.display()));
     }

@@ -13,7 +13,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
-use crate::config::{AuditDecisions, Bind, Config, UpstreamAddress};
+use crate::config::{AuditDecisions, AuditSink, Bind, Config, UpstreamAddress};
 
 /// What may be opened.
 #[derive(Debug, Default)]
@@ -104,8 +104,8 @@ impl Access {
                 false => around(path, &mut access.change),
             }
         }
-        if config.audit.decisions != AuditDecisions::None
-            && let Some(path) = &config.audit.path
+        if config.audit.settings.decisions != AuditDecisions::None
+            && let AuditSink::File(path) = &config.audit.sink
         {
             around(path, &mut access.append);
         }

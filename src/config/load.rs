@@ -9,7 +9,7 @@ use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
 use super::types::{Config, ListenerKind};
-use super::{environment, identity, listener, raw, runtime, settings, upstream};
+use super::{audit, environment, identity, listener, raw, runtime, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         addresses: rewrite.addresses,
         limits: settings::limits(&mut root),
         runtime: runtime::read(&mut root),
-        audit: settings::audit(&mut root),
+        audit: audit::audit(&mut root),
         log: settings::log(&mut root),
     };
     settings::admin(&mut root);

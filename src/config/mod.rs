@@ -6,9 +6,10 @@
 //!
 //! - [`load()`] reads the file (`raw`), lays the environment over it (`environment`) and validates
 //!   section by section, collecting every problem on the way.
-//! - `commands`: what `policy.extra_commands` declares.
+//! - `audit`: `[audit]`; `commands`: what `policy.extra_commands` declares.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
+mod audit;
 mod commands;
 mod environment;
 mod identity;

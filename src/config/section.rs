@@ -117,14 +117,22 @@ impl<'a> Section<'a> {
 
     /// A boolean.
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        Some(self.flag(key)?.1)
+    }
+
+    /// The same with its place.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<(Entry<'a>, bool)> {
         let entry = self.take(key)?;
-        match &entry.raw {
-            Raw::Boolean(value) => return Some(*value),
-            Raw::Variable { text, .. } if text == "true" => return Some(true),
-            Raw::Variable { text, .. } if text == "false" => return Some(false),
-            _ => entry.problem("must be true or false"),
+        let value = match &entry.raw {
+            Raw::Boolean(value) => Some(*value),
+            Raw::Variable { text, .. } if text == "true" => Some(true),
+            Raw::Variable { text, .. } if text == "false" => Some(false),
+            _ => None,
+        };
+        if value.is_none() {
+            entry.problem("must be true or false");
         }
-        None
+        Some((entry, value?))
     }
 
     /// An integer within `range`.

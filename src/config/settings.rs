@@ -1,5 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[admin]`, `[audit]`,
-//! `[log]`.
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[admin]`, `[log]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use crate::command::Command;
 use super::commands;
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Address, Audit, AuditDecisions, Limits, Log, LogLevel};
+use super::types::{Address, Limits, Log, LogLevel};
 
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
@@ -140,37 +139,6 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
 /// `[admin]`: even an empty table asks for it.
 pub(super) fn admin(root: &mut Section<'_>) {
     root.not_built("admin", None, "metrics, health and status over HTTP");
-}
-
-/// Where decisions are written, and which.
-pub(super) fn audit(root: &mut Section<'_>) -> Audit {
-    let mut section = root.table("audit");
-    let base = section.report.base();
-    let path = section.text("path").and_then(|entry| {
-        entry.parsed(|text| match text {
-            "" => Err("must be a path, or \"-\" for stdout".to_owned()),
-            "-" => Ok(None),
-            _ => Ok(Some(base.join(text))),
-        })
-    });
-    let choices = [
-        ("deny", Some(AuditDecisions::Deny)),
-        ("all", None),
-        ("none", Some(AuditDecisions::None)),
-    ];
-    let decisions = match section.choice("decisions", &choices) {
-        Some((_, Some(decisions))) => decisions,
-        Some((entry, None)) => {
-            entry.not_built("writes what was allowed, too");
-            AuditDecisions::Deny
-        }
-        None => AuditDecisions::Deny,
-    };
-    section.finish();
-    Audit {
-        path: path.flatten(),
-        decisions,
-    }
 }
 
 /// How the log is written, and how much.

@@ -256,19 +256,56 @@ pub enum Account {
 /// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// `None`: stdout.
-    pub path: Option<PathBuf>,
+    /// Where it goes.
+    pub sink: AuditSink,
+    /// What it says.
+    pub settings: AuditSettings,
+}
+
+/// Where the audit goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditSink {
+    /// To stdout.
+    Stdout,
+    /// To a file, which is appended to; or to a pipe.
+    File(PathBuf),
+    /// To the system's log, through its local socket.
+    Syslog,
+    /// To systemd's journal, with fields.
+    Journal,
+}
+
+/// What the audit says, and what happens where it can't.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuditSettings {
     /// Which decisions are written.
     pub decisions: AuditDecisions,
+    /// How keys are written.
+    pub keys: AuditKeys,
+    /// Whether begins and ends of sessions are written.
+    pub connections: bool,
+    /// Whether commands are refused while their lines can't be written; or else lines are dropped.
+    pub refuse: bool,
 }
 
 /// Which decisions the audit holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AuditDecisions {
+    /// All.
+    All,
     /// Refusals.
     Deny,
     /// Nothing.
     None,
+}
+
+/// How the audit writes keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuditKeys {
+    /// As they are.
+    Plain,
+    /// Their SHA-256.
+    Sha256,
 }
 
 /// `[log]`

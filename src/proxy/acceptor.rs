@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::net::{Accepted, AddressPermit, Backoff, ConnectionPermit, Listeners};
-use crate::telemetry::Event;
+use crate::telemetry::{Event, Verdict};
 
 use super::generation::{Generation, ListenerState};
 use super::service::{Listening, Service};
@@ -95,6 +95,8 @@ fn admit(
     tracing::info!(listener = listening.name, %peer, reason, "connection refused");
     service.audit.write(&Event {
         event: "connection_refused",
+        verdict: Some(Verdict::Deny),
+        generation: Some(service.keeper.rules().generation()),
         listener: &listening.name,
         peer: &peer.to_string(),
         reason,

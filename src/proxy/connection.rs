@@ -16,7 +16,7 @@ use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
-use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
+use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure, version_of};
 
 use super::acceptor::{Arrival, Permits};
 use super::generation::Generation;
@@ -81,7 +81,10 @@ pub(super) fn serve(
             peer: &client.peer,
             session: client.id,
             opened: Instant::now().into_std(),
+            refusals: 0,
         };
+        let user = session.login().user().map(|user| user.name());
+        host.tell_connection("connection_opened", user, "", None);
         let listening = &client.listening;
         let mut relay = Relay::new(
             (&service, &trunks),
@@ -97,6 +100,7 @@ pub(super) fn serve(
             let (shared, own) = relay.session().counts();
             tracing::debug!(session = client.id, shared, own, "requests by connection");
         }
+        relay.tell_end(&end);
         drop(relay);
         part(&service, &mut client, &end).await;
         tracing::debug!(session = client.id, end = end.label(), "session closed");
@@ -122,6 +126,8 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
         source,
+        proxy: None,
+        tls: None,
         certificate: None,
     };
     let stream = match into_stream(socket) {
@@ -136,6 +142,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Some(tls) => {
             let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
             peer.certificate = certificate;
+            peer.tls = version_of(stream.get_ref().1);
             Downstream::Tls(Box::new(stream))
         }
     };
@@ -148,12 +155,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(identity) => identity,
         Err(unmatched) => {
             let refusal = ConnectionRefusal::NoIdentity;
-            peer.refuse(
-                &service.audit,
-                None,
-                refusal.label(),
-                &unmatched.to_string(),
-            );
+            peer.refuse(&service, refusal.label(), &unmatched.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -163,7 +165,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
-            peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
+            peer.refuse(&service, refusal.label(), &error.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -229,13 +231,8 @@ async fn part(service: &Service, client: &mut Client, end: &End) {
     if let End::Desync(error) = end {
         tracing::error!(session = id, %error, "replies out of step: both sides are closed");
         service.audit.write(&Event {
-            event: "desync",
-            session: Some(*id),
-            listener: &peer.listener,
-            peer: &peer.address,
-            reason: "desync",
             detail: Some(error.to_string()),
-            ..Event::default()
+            ..peer.event("desync", Some(*id), "desync")
         });
     }
     match end {
@@ -307,16 +304,11 @@ async fn shake_hands(
                 tracing::debug!(peer = peer.address, "gone during the handshake");
                 return None;
             }
-            peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
+            peer.refuse(service, failure.kind.label(), &failure.text);
             return None;
         }
         Err(_) => {
-            peer.refuse(
-                &service.audit,
-                None,
-                "handshake_timeout",
-                "no handshake in time",
-            );
+            peer.refuse(service, "handshake_timeout", "no handshake in time");
             return None;
         }
     };
@@ -324,7 +316,7 @@ async fn shake_hands(
     match tls.verified(stream.get_ref().1, SystemTime::now()) {
         Ok(certificate) => Some((stream, certificate)),
         Err(refusal) => {
-            peer.refuse(&service.audit, None, refusal.label(), &refusal.to_string());
+            peer.refuse(service, refusal.label(), &refusal.to_string());
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None
         }

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
+use crate::telemetry::Tally;
 
 use super::connection::Downstream;
 use super::generation::{Generation, Settings};
@@ -92,6 +93,8 @@ pub(super) struct Relay<'a> {
     deadlines: Deadlines,
     /// What the bell wakes.
     waker: Waker,
+    /// Bytes that came from the client, and that went to it.
+    bytes: (u64, u64),
 }
 
 /// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
@@ -140,12 +143,28 @@ impl<'a> Relay<'a> {
             unflushed: false,
             deadlines,
             waker: Waker::noop().clone(),
+            bytes: (0, 0),
         }
     }
 
     /// The session that it is for.
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Writes what the session has come to, where the audit has such lines.
+    pub(super) fn tell_end(&self, end: &End) {
+        let duration = self.host.opened.elapsed().as_millis();
+        let tally = Tally {
+            duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
+            bytes_in: self.bytes.0,
+            bytes_out: self.bytes.1,
+            requests: self.session.taken(),
+            requests_refused: self.host.refusals,
+        };
+        let user = self.session.login().user().map(|user| user.name());
+        let host = &self.host;
+        host.tell_connection("connection_closed", user, end.label(), Some(tally));
     }
 
     /// Relays until something ends it.
@@ -345,8 +364,9 @@ impl<'a> Relay<'a> {
                     self.client_closed = true;
                     return Ok(true);
                 }
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(len)) => {
                     moved = true;
+                    self.bytes.0 += len as u64;
                     if self.session.has_ended() {
                         self.up.discard_input();
                         break;
@@ -424,6 +444,7 @@ impl<'a> Relay<'a> {
             match Pin::new(&mut *self.downstream).poll_write(cx, self.down.writable()) {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.down.wrote(len);
+                    self.bytes.1 += len as u64;
                     self.unflushed = true;
                     moved = true;
                 }

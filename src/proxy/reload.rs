@@ -56,6 +56,8 @@ pub struct LoadedSettings {
     pub write_timeout: Duration,
     /// What a client may leave unread where it shares connections, bytes.
     pub max_reply_buffer: usize,
+    /// What the audit says.
+    pub audit: config::AuditSettings,
     /// Of all that it was made of, but the ACL files.
     pub fingerprint: Fingerprint,
 }
@@ -158,7 +160,7 @@ impl Service {
             for line in &loaded.stays {
                 tracing::warn!("reload: {line}");
             }
-            let fingerprint = settings.fingerprint;
+            let (fingerprint, audit) = (settings.fingerprint, settings.audit);
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
                 settle(settings, Some(before), &self.listeners, &self.upstreams)
@@ -169,6 +171,8 @@ impl Service {
                 )]
             })?;
             *files = loaded.files;
+            // Where there is none to write it, the configuration has said that it needs a restart.
+            self.audit.set(audit);
             for (name, most, per_address) in limits {
                 let listening = self.listeners.iter().find(|one| one.name == name);
                 if let Some(listening) = listening {
@@ -181,8 +185,8 @@ impl Service {
         drop(files);
         let problems = done.as_ref().err().cloned().unwrap_or_default();
         match &done {
-            Ok(reloaded) => self.tell_reloaded(cause.label(), reloaded, &warnings),
-            Err(problems) => self.tell_failed(cause.label(), problems),
+            Ok(reloaded) => self.tell_reloaded((cause.label(), cause.label()), reloaded, &warnings),
+            Err(problems) => self.tell_failed((cause.label(), cause.label()), problems),
         }
         let mut last = self
             .last_reload
@@ -239,13 +243,14 @@ impl Service {
         };
         let done = self.keeper.load(load, may_drop);
         match &done {
-            Ok(reloaded) => self.tell_reloaded("ACL LOAD", reloaded, &warnings),
-            Err(problems) => self.tell_failed("ACL LOAD", problems),
+            Ok(reloaded) => self.tell_reloaded(("ACL LOAD", caller), reloaded, &warnings),
+            Err(problems) => self.tell_failed(("ACL LOAD", caller), problems),
         }
         done
     }
 
-    fn tell_reloaded(&self, cause: &str, reloaded: &Reloaded, warnings: &[String]) {
+    /// `by`: who did it, as the audit says it.
+    fn tell_reloaded(&self, (cause, by): (&str, &str), reloaded: &Reloaded, warnings: &[String]) {
         let rules = self.keeper.snapshot();
         let policy = rules.policy().content_hash();
         let generation = rules.generation();
@@ -268,8 +273,10 @@ impl Service {
                 "reload: a run-time change of this user was not saved, and is lost"
             );
         }
-        self.audit.write(&Event {
+        self.audit.insist(&Event {
             event: "reload",
+            generation: Some(generation),
+            by: Some(by),
             reason: "reloaded",
             dropped: reloaded.dropped.clone(),
             detail: Some(format!("{cause}: generation {generation}, policy {policy}")),
@@ -277,7 +284,7 @@ impl Service {
         });
     }
 
-    fn tell_failed(&self, cause: &str, problems: &[String]) {
+    fn tell_failed(&self, (cause, by): (&str, &str), problems: &[String]) {
         for problem in problems {
             tracing::error!("reload: {problem}");
         }
@@ -286,8 +293,10 @@ impl Service {
             problems = problems.len(),
             "reload failed: the old generation stays in force"
         );
-        self.audit.write(&Event {
+        self.audit.insist(&Event {
             event: "reload_failed",
+            generation: Some(self.keeper.rules().generation()),
+            by: Some(by),
             reason: "configuration",
             detail: Some(format!("{cause}: {}", problems.join("\n"))),
             ..Event::default()

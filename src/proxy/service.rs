@@ -292,6 +292,11 @@ impl Service {
         self.upstreams.iter().map(Upstream::view).collect()
     }
 
+    /// The audit.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// The rules, and their changes.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper

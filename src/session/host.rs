@@ -34,8 +34,50 @@ pub struct Refused<'a> {
     pub tried: Option<&'a [u8]>,
 }
 
+/// A request that is forwarded, or was answered by the proxy itself, as the operator is told of it who
+/// wants to know of each. Arguments are what they are in [`Refused`].
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed<'a> {
+    /// The user; of an AUTH that succeeded, the one that the client is now.
+    pub user: Option<&'a str>,
+    /// The command as the client names it.
+    pub command: &'a str,
+    /// The command that was judged.
+    pub id: Option<CommandId>,
+    /// What was judged, as far as it is here.
+    pub args: Args<'a>,
+    /// The databases that it may be meant for.
+    pub whereabouts: Whereabouts<'a>,
+    /// What it was judged by.
+    pub rules: &'a Rules,
+    /// Whether the policy was asked: AUTH, HELLO, QUIT and RESET are everybody's.
+    pub is_judged: bool,
+}
+
+/// What the operator wants to know of requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Oversight {
+    /// Of those that are refused.
+    #[default]
+    Refused,
+    /// Of each.
+    Each,
+    /// Nobody can be told just now, and what nobody is told of is not served.
+    Suspended,
+}
+
 /// What a session needs of the world that it lives in.
 pub trait Host {
+    /// What it is to be told. Asked once a batch; and of each request again, where it wants to hear of
+    /// each.
+    #[inline]
+    fn oversight(&self) -> Oversight {
+        Oversight::Refused
+    }
+
+    /// One request is served. For who wants to hear of each.
+    fn allowed(&mut self, _allowed: &Allowed<'_>) {}
+
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
 

@@ -57,7 +57,7 @@ mod trunk;
 pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
-pub use host::{Host, Refused};
+pub use host::{Allowed, Host, Oversight, Refused};
 pub use login::{Login, LoginError, Revoked};
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
 pub use pipe::Pipe;

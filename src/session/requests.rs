@@ -8,7 +8,7 @@ use crate::resp::{
 use crate::rewrite::Replacement;
 
 use super::facts::{Facts, Version};
-use super::host::Host;
+use super::host::{Host, Oversight};
 use super::kind::Kind;
 use super::known::{Known, Mode, Standing};
 use super::login::Login;
@@ -16,7 +16,7 @@ use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
-use super::prepare::{Action, Taking, prepare, refuse};
+use super::prepare::{Action, Taking, prepare, refuse, tell};
 use super::routing::{Admission, Asked, Denial, MOST_SHARED, Routing};
 use super::rules::Rules;
 use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
@@ -63,7 +63,12 @@ impl Session {
         down: &mut Pipe,
         host: &mut impl Host,
     ) {
-        let mut taking = Taking { rules, facts, host };
+        let mut taking = Taking {
+            oversight: host.oversight(),
+            rules,
+            facts,
+            host,
+        };
         // Nothing is held where nothing is left, and most reads end with a request.
         while !up.unscanned().is_empty() && self.takes_requests(down) && self.generation != OUTDATED
         {
@@ -212,6 +217,9 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
+        if taking.oversight == Oversight::Each {
+            self.tell_forwarded(&action, &args, taking);
+        }
         let forwarded = match action {
             Action::Hold => {
                 self.holding = true;
@@ -238,6 +246,7 @@ impl Session {
                 false
             }
         };
+        self.taken += 1;
         if whole {
             self.routing.took();
             self.scanner.reset();
@@ -292,6 +301,9 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
+        if taking.oversight == Oversight::Each {
+            self.tell_forwarded(&action, &args, taking);
+        }
         let way = match action {
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
@@ -302,6 +314,7 @@ impl Session {
             return Ok(false);
         }
         up.skip(len);
+        self.taken += 1;
         match action {
             Action::Forward(_permit, _, entry) => {
                 match (way, entry.replacement()) {
@@ -324,6 +337,23 @@ impl Session {
             action => self.conclude(action, taking.rules, up, down),
         }
         Ok(true)
+    }
+
+    /// Tells the host of a request that is about to be forwarded.
+    #[cold]
+    fn tell_forwarded(
+        &self,
+        action: &Action<'_>,
+        args: &Args<'_>,
+        taking: &mut Taking<'_, impl Host>,
+    ) {
+        let Action::Forward(_, kind, entry) = action else {
+            return;
+        };
+        // Told when it goes: it comes again.
+        if !self.waits_for_script(*kind, taking.facts) {
+            tell(&self.login, self.standing(), entry, args, true, taking);
+        }
     }
 
     /// A blank line or an empty array, which has no reply.

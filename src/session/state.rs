@@ -64,6 +64,8 @@ pub struct Session {
     pub(super) readonly: bool,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
+    /// Requests that were taken, whatever became of them.
+    pub(super) taken: u64,
 }
 
 /// What is done with the next bytes of the client.
@@ -125,6 +127,7 @@ impl Session {
             routing: Routing::default(),
             readonly: false,
             scratch: BytesMut::new(),
+            taken: 0,
         };
         session.set_limits(rules);
         session
@@ -208,6 +211,11 @@ impl Session {
     /// How many requests went to connections that others use too, and how many to one of its own.
     pub fn counts(&self) -> (u64, u64) {
         self.routing.counts()
+    }
+
+    /// How many requests were taken, those that were refused among them.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// What a connection must be like to go on with.

@@ -9,6 +9,7 @@ mod login;
 mod mapping;
 mod model;
 mod modes;
+mod oversight;
 mod place;
 mod redis;
 mod refusals;
@@ -22,7 +23,7 @@ use std::time::Instant;
 use super::*;
 use crate::command::{CommandId, Table};
 use crate::identity::{AuthKind, Identity, Who};
-use crate::policy::{Policy, Source};
+use crate::policy::{Policy, Source, Whereabouts};
 use crate::resp::{Limits, Reply};
 use crate::rewrite::Names;
 
@@ -31,9 +32,30 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
 
 /// What a host noted: user, command, reason.
 #[derive(Default)]
-struct Notes(Vec<(String, String, &'static str)>, Throttle);
+struct Notes(Vec<(String, String, &'static str)>, Throttle, Watch);
+
+/// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged.
+#[derive(Default)]
+struct Watch(Oversight, Vec<String>);
 
 impl Host for Notes {
+    fn oversight(&self) -> Oversight {
+        self.2.0
+    }
+
+    fn allowed(&mut self, allowed: &Allowed<'_>) {
+        let user = allowed.user.unwrap_or_default();
+        let (command, args) = (allowed.command, allowed.args.len());
+        let how = if allowed.is_judged { "" } else { " unjudged" };
+        let place = match allowed.whereabouts {
+            Whereabouts::Among(databases) => format!("{databases:?}"),
+            Whereabouts::Anywhere => "anywhere".to_owned(),
+        };
+        self.2
+            .1
+            .push(format!("{user} {command} {args} {place}{how}"));
+    }
+
     fn refused(&mut self, refused: &Refused<'_>) {
         let _: Option<CommandId> = refused.id;
         self.0.push((

@@ -15,6 +15,7 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{self, LogLevel};
 
 use super::lines::{self, Lines, Troubles, Writer};
+use super::sink::Stream;
 
 /// The log at work. When it is dropped, what waits is still written, and nothing after it.
 #[derive(Debug)]
@@ -45,8 +46,11 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
         },
         // There is nowhere else to say it.
         failed: |_| {},
+        recovered: || {},
+        reopened: |_| {},
     };
-    let writer = lines::start("log", Box::new(io::stderr()), troubles)?;
+    let stderr = Stream::inherited(&io::stderr())?;
+    let writer = lines::start("log", Box::new(stderr), troubles)?;
     let lines = writer.lines().clone();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(move || Put(lines.clone()))
@@ -72,16 +76,17 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn dropped_text(count: u64) -> String {
-    format!("{}  WARN log lines were dropped count={count}\n", now())
+fn dropped_text(count: u64) -> Vec<u8> {
+    format!("{}  WARN log lines were dropped count={count}\n", now()).into_bytes()
 }
 
-fn dropped_json(count: u64) -> String {
+fn dropped_json(count: u64) -> Vec<u8> {
     let now = now();
-    format!(
+    let line = format!(
         "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"fields\":{{\"message\":\"log lines were \
          dropped\",\"count\":{count}}}}}\n"
-    )
+    );
+    line.into_bytes()
 }
 
 fn now() -> String {

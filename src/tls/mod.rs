@@ -44,6 +44,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// The version of TLS that a connection speaks, as every tool writes it; `None`: before the handshake.
+pub fn version_of(connection: &tokio_rustls::rustls::CommonState) -> Option<&'static str> {
+    use tokio_rustls::rustls::ProtocolVersion;
+    match connection.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        _ => None,
+    }
+}
+
 /// Fills `bytes` with what nobody can guess. Returns whether it could.
 pub fn random(bytes: &mut [u8]) -> bool {
     provider().secure_random.fill(bytes).is_ok()

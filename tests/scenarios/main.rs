@@ -13,6 +13,7 @@
 mod acl_commands;
 mod acl_files;
 mod acl_log;
+mod audit;
 mod auth;
 mod client_matrix;
 mod clients;

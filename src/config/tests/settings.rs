@@ -1,7 +1,7 @@
 //! The single tables.
 
 use super::{IDENTITY, LISTENER, TLS, UPSTREAM, bad, good, sound};
-use crate::config::{Account, AuditDecisions, LogLevel};
+use crate::config::{Account, AuditDecisions, AuditKeys, AuditSettings, AuditSink, LogLevel};
 
 fn with(text: &str) -> String {
     [&sound(), text, "\n"].concat()
@@ -53,11 +53,8 @@ level = "debug"
     assert_eq!(config.limits.max_inspect_buffer, 65_536);
     assert_eq!(config.limits.write_timeout.as_secs(), 5);
     assert_eq!(config.runtime.workers, 4);
-    assert_eq!(
-        config.audit.path.as_deref(),
-        Some("/var/log/audit".as_ref())
-    );
-    assert_eq!(config.audit.decisions, AuditDecisions::None);
+    assert_eq!(config.audit.sink, AuditSink::File("/var/log/audit".into()));
+    assert_eq!(config.audit.settings.decisions, AuditDecisions::None);
     assert!(config.log.json);
     assert_eq!(config.log.level, LogLevel::Debug);
 }
@@ -320,11 +317,29 @@ fn the_rest_is_checked() {
         ),
         (
             "[audit]\npath = \"\"",
-            "audit.path: must be a path, or \"-\" for stdout",
+            "audit.path: must be a path, \"-\" for stdout, \"syslog\" or \"journald\"",
         ),
         (
-            "[audit]\ndecisions = \"all\"",
-            "audit.decisions = \"all\": not built yet: writes what was allowed, too",
+            "[audit]\nkeys = \"md5\"",
+            "audit.keys = \"md5\": must be one of \"plain\", \"sha256\"",
+        ),
+        (
+            "[audit]\nconnections = \"yes\"",
+            "audit.connections = \"yes\": must be true or false",
+        ),
+        (
+            "[audit]\nwhen_full = \"block\"",
+            "audit.when_full = \"block\": must be one of \"drop\", \"refuse\"",
+        ),
+        (
+            "[audit]\ndecisions = \"none\"\nwhen_full = \"refuse\"",
+            "audit.when_full = \"refuse\": asks for lines, and audit.decisions = \"none\" writes \
+             nothing at all",
+        ),
+        (
+            "[audit]\ndecisions = \"none\"\nconnections = true",
+            "audit.connections = \"true\": asks for lines, and audit.decisions = \"none\" writes \
+             nothing at all",
         ),
         (
             "[audit]\ndecisions = \"some\"",
@@ -341,7 +356,35 @@ fn the_rest_is_checked() {
     ] {
         bad(&with(text), problem);
     }
-    assert_eq!(good(&with("[audit]\npath = \"-\"")).config.audit.path, None);
+}
+
+#[test]
+fn the_audit_is_told_what_to_say_and_where() {
+    let audit = |text: &str| good(&with(text)).config.audit;
+    let default = audit("[audit]\npath = \"-\"");
+    assert_eq!(default.sink, AuditSink::Stdout);
+    let settings = AuditSettings {
+        decisions: AuditDecisions::Deny,
+        keys: AuditKeys::Plain,
+        connections: false,
+        refuse: false,
+    };
+    assert_eq!(default.settings, settings);
+    let all = audit("[audit]\npath = \"journald\"\ndecisions = \"all\"\nkeys = \"sha256\"");
+    assert_eq!(all.sink, AuditSink::Journal);
+    let settings = AuditSettings {
+        decisions: AuditDecisions::All,
+        keys: AuditKeys::Sha256,
+        connections: true,
+        refuse: false,
+    };
+    assert_eq!(all.settings, settings);
+    let strict = audit(
+        "[audit]\npath = \"syslog\"\ndecisions = \"all\"\nconnections = false\nwhen_full = \"refuse\"",
+    );
+    assert_eq!(strict.sink, AuditSink::Syslog);
+    assert!(!strict.settings.connections);
+    assert!(strict.settings.refuse);
 }
 
 #[test]
