@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::admin::Admin;
 use crate::config::{AuditDecisions, Config};
 use crate::net::{most_connections, raise_file_limit};
 use crate::proxy::{Connector, ListenerParts, Service, ServiceParts};
@@ -115,7 +116,7 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
     } = prepared;
     let start = |error: String| AppError::Start(vec![error]);
     // Declared first, so that it is the last to end.
-    let _log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
+    let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
     let lowered = fit_connections(&mut listeners).map_err(|reason| {
         AppError::Configuration(vec![format!("{}: {reason}", config.path.display())])
     })?;
@@ -153,10 +154,13 @@ pub fn run(prepared: Prepared) -> Result<(), AppError> {
     let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
-        let running = service
+        let admin = Admin::bind(&config.admin).map_err(AppError::Start)?;
+        let running = Arc::clone(&service)
             .start(config.workers)
             .await
             .map_err(|errors| AppError::Start(errors.iter().map(ToString::to_string).collect()))?;
+        // To the end of the drain: so long it says that nobody should come any more.
+        let _serving = admin.serve(&service, &log.losses());
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(
             version,

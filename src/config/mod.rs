@@ -9,6 +9,7 @@
 //! - `commands`: what `policy.extra_commands` declares.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
+mod admin;
 mod commands;
 mod environment;
 mod identity;

@@ -1,5 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[admin]`, `[audit]`,
-//! `[log]`.
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[runtime]`, `[audit]`, `[log]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -144,11 +143,6 @@ pub(super) fn workers(root: &mut Section<'_>) -> usize {
     let workers = section.integer("workers", 0..=1024, 0);
     section.finish();
     workers as usize
-}
-
-/// `[admin]`: even an empty table asks for it.
-pub(super) fn admin(root: &mut Section<'_>) {
-    root.not_built("admin", None, "metrics, health and status over HTTP");
 }
 
 /// Where decisions are written, and which.

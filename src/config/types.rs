@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Worker threads; 0 lets the program choose.
     pub workers: usize,
+    /// Where the operator's own tools ask.
+    pub admin: Admin,
     /// The audit.
     pub audit: Audit,
     /// The log.
@@ -223,6 +225,17 @@ pub struct Limits {
     pub max_reply_buffer: usize,
     /// A client that takes nothing for so long is cut.
     pub write_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Admin {
+    /// Serves everything. One that isn't loopback comes with a token file.
+    pub bind: Option<Bind>,
+    /// Serves the health paths, to anybody.
+    pub probe: Option<Bind>,
+    /// Where the token stands that every change needs; it is read again at each use.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[audit]`

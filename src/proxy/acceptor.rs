@@ -86,6 +86,8 @@ fn admit(
     } else {
         "connections_per_ip"
     };
+    let counters = &service.metrics.main.listeners[listening.number];
+    counters.refused.add(reason);
     tracing::info!(listener = listening.settings.name, %peer, reason, "connection refused");
     service.audit.write(&Event {
         event: "connection_refused",

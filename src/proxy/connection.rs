@@ -16,10 +16,11 @@ use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
-use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
+use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, Shaken, handshake_failure};
 
 use super::acceptor::{Arrival, Permits};
 use super::host::{Peer, SessionHost};
+use super::metrics::{ListenerMetrics, Meter, ThreadMetrics};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
 use super::service::{Listening, Service, SessionGuard, Upstream};
@@ -42,6 +43,9 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// What Redis says to whom it has no room for.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
+/// The version of TLS where a handshake has failed: what was agreed upon is gone with it.
+const UNKNOWN_VERSION: &str = "unknown";
+
 /// A client that doesn't take our last line is not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,7 @@ struct Client {
     /// The session's.
     id: u64,
     listening: Arc<Listening>,
+    meter: Meter,
     /// Its places in the limits, and among the sessions.
     _places: (Permits, SessionGuard),
 }
@@ -66,7 +71,8 @@ pub(super) fn serve(
     arrival: Arrival,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let admitted = Box::pin(admit(Arc::clone(&service), arrival));
+    let metrics = Arc::clone(&trunks.metrics);
+    let admitted = Box::pin(admit(Arc::clone(&service), metrics, arrival));
     async move {
         let _place = place;
         let Some((mut client, session)) = admitted.await else {
@@ -77,6 +83,7 @@ pub(super) fn serve(
             peer: &client.peer,
             session: client.id,
             opened: Instant::now().into_std(),
+            meter: &mut client.meter,
         };
         let settings = &client.listening.settings;
         let mut relay = Relay::new(
@@ -94,6 +101,7 @@ pub(super) fn serve(
             tracing::debug!(session = client.id, shared, own, "requests by connection");
         }
         drop(relay);
+        client.meter.ended(end.label());
         part(&service, &mut client, &end).await;
         tracing::debug!(session = client.id, end = end.label(), "session closed");
     }
@@ -101,13 +109,18 @@ pub(super) fn serve(
 
 /// From the first byte to a session: handshake, identity, user. `None`: the client is gone, or sent
 /// away.
-async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Session)> {
+async fn admit(
+    service: Arc<Service>,
+    metrics: Arc<ThreadMetrics>,
+    arrival: Arrival,
+) -> Option<(Client, Session)> {
     let Arrival {
         socket,
         listening,
         deadline,
         permits,
     } = arrival;
+    let counters = &metrics.listeners[listening.number];
     let peer_address = socket.peer();
     let source = socket.source();
     let mut peer = Peer {
@@ -117,7 +130,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         source,
         certificate: None,
     };
-    let stream = match into_stream(socket) {
+    let stream = match socket.into_stream() {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(peer = peer.address, %error, "gone before it was served");
@@ -127,7 +140,8 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let mut downstream = match &listening.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
-            let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
+            let (stream, certificate) =
+                shake_hands(tls, stream, deadline, &service, (&peer, counters)).await?;
             peer.certificate = certificate;
             Downstream::Tls(Box::new(stream))
         }
@@ -141,6 +155,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(identity) => identity,
         Err(unmatched) => {
             let refusal = ConnectionRefusal::NoIdentity;
+            counters.refused.add(refusal.label());
             peer.refuse(
                 &service.audit,
                 None,
@@ -157,6 +172,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
+            counters.refused.add(refusal.label());
             peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
@@ -164,6 +180,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     };
     let upstream = &service.upstreams[listening.settings.upstream];
     if upstream.facts.load().is_none() {
+        counters.refused.add("no_upstream");
         tracing::debug!(
             peer = peer.address,
             "closed: the upstream has not answered yet"
@@ -172,6 +189,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     }
     let (id, guard) = service.open_session();
     let user = login.user().map(|user| user.name().to_owned());
+    let meter = service
+        .metrics
+        .open_session(&metrics, listening.number, user.as_deref());
     tracing::debug!(
         session = id,
         listener = peer.listener,
@@ -195,6 +215,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         peer,
         id,
         listening,
+        meter,
         _places: (permits, guard),
     };
     Some((client, session))
@@ -220,6 +241,7 @@ async fn hold(relay: &mut Relay<'_>, upstream: &Upstream) -> End {
 async fn part(service: &Service, client: &mut Client, end: &End) {
     let Client { peer, id, .. } = client;
     if let End::Desync(error) = end {
+        client.meter.desync(client.listening.settings.upstream);
         tracing::error!(session = id, %error, "replies out of step: both sides are closed");
         service.audit.write(&Event {
             event: "desync",
@@ -264,26 +286,13 @@ fn local_address(socket: &Accepted) -> String {
     }
 }
 
-fn into_stream(socket: Accepted) -> io::Result<Stream> {
-    match socket {
-        Accepted::Tcp(stream, _) => {
-            stream.set_nonblocking(true)?;
-            Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
-        }
-        Accepted::Unix(stream) => {
-            stream.set_nonblocking(true)?;
-            Ok(Stream::Unix(tokio::net::UnixStream::from_std(stream)?))
-        }
-    }
-}
-
 /// The TLS handshake, and what the certificate says; `None` if either fails.
 async fn shake_hands(
     tls: &ServerTls,
     stream: Stream,
     deadline: Instant,
     service: &Service,
-    peer: &Peer,
+    (peer, counters): (&Peer, &ListenerMetrics),
 ) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
     let handshake = timeout_at(deadline, tls.acceptor().accept(ReadAhead::new(stream)));
@@ -295,15 +304,21 @@ async fn shake_hands(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let failure = handshake_failure(&error);
+            let reason = failure.kind.label();
+            counters.handshakes.add((reason, UNKNOWN_VERSION));
             if failure.kind == HandshakeFailureKind::Closed {
                 // A health check, or a client that changed its mind: a peer going away is no error.
                 tracing::debug!(peer = peer.address, "gone during the handshake");
                 return None;
             }
-            peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
+            counters.refused.add(reason);
+            peer.refuse(&service.audit, None, reason, &failure.text);
             return None;
         }
         Err(_) => {
+            let kind = HandshakeFailureKind::Timeout;
+            counters.handshakes.add((kind.label(), UNKNOWN_VERSION));
+            counters.refused.add("handshake_timeout");
             peer.refuse(
                 &service.audit,
                 None,
@@ -314,9 +329,15 @@ async fn shake_hands(
         }
     };
     // A resumed session skips the verifier: date and trust are asked anew each time.
+    let shaken = Shaken::of(stream.get_ref().1);
     match tls.verified(stream.get_ref().1, SystemTime::now()) {
-        Ok(certificate) => Some((stream, certificate)),
+        Ok(certificate) => {
+            counters.handshakes.add((shaken.result, shaken.version));
+            Some((stream, certificate))
+        }
         Err(refusal) => {
+            counters.handshakes.add((refusal.label(), shaken.version));
+            counters.refused.add(refusal.label());
             peer.refuse(&service.audit, None, refusal.label(), &refusal.to_string());
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None

@@ -9,14 +9,14 @@ mod introduce;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::command::Table;
 use crate::resp::Reply;
 use crate::session::{Facts, Swapped};
 
 use super::service::Service;
-use super::upstream::{Connector, UpstreamError, within};
+use super::upstream::{Connector, UpstreamError, is_excuse, within};
 use introduce::introduce;
 
 /// Between two PINGs. A dead upstream is seen by its sessions at once; this finds the one that
@@ -61,7 +61,9 @@ pub(super) async fn watch(service: Arc<Service>, index: usize) {
     // The reasons that were told since it was there: each is news once.
     let mut told: Vec<String> = Vec::new();
     loop {
-        match follow(&service, index).await {
+        let followed = follow(&service, index).await;
+        service.metrics.lost(index, &followed.1);
+        match followed {
             // It was there: what follows is news, and the next attempt comes soon.
             (true, error) => {
                 tracing::warn!(upstream = name, %error, "the upstream is gone");
@@ -120,14 +122,22 @@ async fn follow(service: &Service, index: usize) -> (bool, UpstreamError) {
     learn(service, name, &facts);
     upstream.facts.store(Some(Arc::new(facts)));
     loop {
-        sleep(PING_EVERY).await;
+        let asked = Instant::now();
         let answer = within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"])).await;
+        if let Ok(answer) = &answer {
+            let excuse = match answer {
+                Reply::Error(error) if is_excuse(error) => Some(&**error),
+                _ => None,
+            };
+            service.metrics.answered(index, asked.elapsed(), excuse);
+        }
         if let Err(error) = answer.and_then(|answer| alive(&answer)) {
             if matches!(error, UpstreamError::LoggedOut(_)) {
                 upstream.facts.store(None);
             }
             return (true, error);
         }
+        sleep(PING_EVERY).await;
     }
 }
 

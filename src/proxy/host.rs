@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::command::Class;
 use crate::identity::Certificate;
-use crate::policy::{LogEntry, Whereabouts, explain};
+use crate::policy::{LogEntry, User, Whereabouts, explain};
 use crate::session::{
-    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Throttle, UserChange,
+    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Tally, Throttle, UserChange,
 };
 use crate::telemetry::{Audit, Event};
 use crate::tls;
 
+use super::metrics::Meter;
 use super::service::Service;
 use super::users;
 
@@ -37,6 +39,7 @@ pub(super) struct SessionHost<'a> {
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
     pub(super) opened: Instant,
+    pub(super) meter: &'a mut Meter,
 }
 
 /// The most of one key that is written.
@@ -133,7 +136,20 @@ impl SessionHost<'_> {
 }
 
 impl Host for SessionHost<'_> {
+    fn allowed(&mut self, tally: &Tally) {
+        self.meter.allowed(tally);
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        let name = user.map(|user| user.name());
+        self.meter.acts_as(&self.service.metrics, name);
+    }
+
     fn refused(&mut self, refused: &Refused<'_>) {
+        let class = refused
+            .id
+            .map_or(Class::Other, |id| refused.rules.table().command(id).class);
+        self.meter.denied(class, refused.refusal.label());
         users::note_denial(self, refused);
         let rules = refused.rules;
         let user = refused.user.and_then(|name| rules.policy().user(name));

@@ -9,6 +9,8 @@
 //! - `read_ahead`: a socket that is read in large pieces.
 //! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is.
+//! - `metrics`: what is counted, by each thread for itself; `observe`: the sums, and what state all is
+//!   in, for who asks.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `reload`: the ACL files read anew.
 //! - `save`: run-time changes of users, written into the ACL files.
@@ -21,6 +23,8 @@ mod connection;
 mod control;
 mod host;
 mod keeper;
+mod metrics;
+mod observe;
 mod read_ahead;
 mod relay;
 mod reload;
@@ -34,6 +38,7 @@ mod worker;
 
 pub use control::{Gaps, Inspection, ask, inspect};
 pub use keeper::{Change, Edit, Keeper, Reloaded};
+pub use observe::{ListenerStatus, ReloadStatus, Status, UpstreamStatus};
 pub use reload::{Compiled, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
 pub use upstream::{Connector, UpstreamError};

@@ -143,6 +143,7 @@ impl<'a> Relay<'a> {
         std::future::poll_fn(|cx| {
             self.buffers().into_iter().for_each(spare::lend);
             let polled = self.poll(cx, facts);
+            self.host.meter.owed(self.session.owed());
             // Backwards: so that each is what it was, the next time.
             self.buffers().into_iter().rev().for_each(spare::take_back);
             polled
@@ -292,8 +293,9 @@ impl<'a> Relay<'a> {
                     self.client_closed = true;
                     return Ok(true);
                 }
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(len)) => {
                     moved = true;
+                    self.host.meter.received(len);
                     if self.session.has_ended() {
                         self.up.discard_input();
                         break;
@@ -371,6 +373,7 @@ impl<'a> Relay<'a> {
             match Pin::new(&mut *self.downstream).poll_write(cx, self.down.writable()) {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.down.wrote(len);
+                    self.host.meter.sent(len);
                     self.unflushed = true;
                     moved = true;
                 }

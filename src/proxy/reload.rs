@@ -105,8 +105,14 @@ impl Service {
         };
         let done = self.keeper.reload_if(force, load, may_drop);
         match &done {
-            Ok(reloaded) => self.tell_reloaded(reloaded, &warnings),
-            Err(problems) => self.tell_failed(problems),
+            Ok(reloaded) => {
+                self.metrics.reloads.succeeded();
+                self.tell_reloaded(reloaded, &warnings);
+            }
+            Err(problems) => {
+                self.metrics.reloads.failed(problems);
+                self.tell_failed(problems);
+            }
         }
         done
     }

@@ -22,6 +22,7 @@ use super::acceptor;
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
+use super::metrics::Metrics;
 use super::reload::PolicyFiles;
 use super::upstream::Connector;
 use super::worker::Workers;
@@ -45,6 +46,7 @@ pub struct Service {
     pub(super) sessions: Sessions,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
+    pub(super) metrics: Metrics,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -84,6 +86,8 @@ pub struct ServiceParts {
 /// A listener at work.
 #[derive(Debug)]
 pub(super) struct Listening {
+    /// Its place among the listeners.
+    pub(super) number: usize,
     pub(super) settings: config::Listener,
     pub(super) tls: Option<ServerTls>,
     pub(super) sources: Sources,
@@ -184,13 +188,18 @@ impl Service {
         } = parts;
         let listeners = listeners
             .into_iter()
+            .enumerate()
             .map(
-                |ListenerParts {
-                     settings,
-                     tls,
-                     max_connections,
-                 }| {
+                |(
+                    number,
+                    ListenerParts {
+                        settings,
+                        tls,
+                        max_connections,
+                    },
+                )| {
                     Arc::new(Listening {
+                        number,
                         sources: Sources::new(settings.allow.clone(), settings.deny.clone()),
                         connections: ConnectionLimit::new(max_connections),
                         per_address: PerAddress::new(settings.max_connections_per_ip),
@@ -199,7 +208,8 @@ impl Service {
                     })
                 },
             )
-            .collect();
+            .collect::<Vec<_>>();
+        let metrics = Metrics::new(listeners.len(), upstreams.len());
         let upstreams = upstreams
             .into_iter()
             .map(|connector| Upstream {
@@ -225,6 +235,7 @@ impl Service {
             write_timeout,
             max_reply_buffer,
             throttle: Mutex::default(),
+            metrics,
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::session::{Berth, Rider};
 
+use super::metrics::{Counted, ThreadMetrics, Use};
 use super::service::Service;
 use super::upstream::{Dialogue, OpenPermit, UpstreamError, UpstreamStream};
 
@@ -24,6 +25,8 @@ pub(super) use line::Line;
 #[derive(Debug)]
 pub(super) struct Trunks {
     service: Arc<Service>,
+    /// The worker's counters.
+    pub(super) metrics: Arc<ThreadMetrics>,
     lines: RefCell<HashMap<Key, Entry>>,
     idle: RefCell<HashMap<Key, Vec<Own>>>,
 }
@@ -67,6 +70,7 @@ pub(super) struct Own {
     stale: bool,
     /// Given back when it is closed.
     _permit: OpenPermit,
+    counted: Counted,
 }
 
 /// Why there is no connection.
@@ -91,6 +95,7 @@ const MOST_LINES: usize = 8;
 impl Trunks {
     pub(super) fn new(service: Arc<Service>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: service.metrics.add_thread(),
             service,
             lines: RefCell::default(),
             idle: RefCell::default(),
@@ -154,7 +159,8 @@ impl Trunks {
         let opened = self.connect(key, true).await;
         match opened {
             Ok((stream, permit)) => {
-                let line = Line::start(&self.service, key, stream, permit);
+                let held = (permit, self.metrics.count(key.0, Use::Shared));
+                let line = Line::start(&self.service, &self.metrics, key, stream, held);
                 let ride = Ride::new(&line, key.1);
                 lines.push(line);
                 self.lines.borrow_mut().insert(key, Entry::Open(lines));
@@ -185,6 +191,7 @@ impl Trunks {
             };
             // Or it was closed meanwhile, or says what nobody asked for.
             if own.stream.is_quiet() {
+                own.counted.turn(Use::Own);
                 return Ok(own);
             }
         }
@@ -195,6 +202,7 @@ impl Trunks {
             fresh: true,
             stale: false,
             _permit: permit,
+            counted: self.metrics.count(upstream, Use::Own),
         })
     }
 
@@ -205,6 +213,7 @@ impl Trunks {
         let mut idle = self.idle.borrow_mut();
         let idle = idle.entry((upstream, berth)).or_default();
         if idle.len() < MOST_IDLE {
+            own.counted.turn(Use::Idle);
             idle.push(own);
         }
     }
@@ -235,6 +244,7 @@ impl Trunks {
         (upstream, berth): Key,
         shared: bool,
     ) -> Result<(UpstreamStream, OpenPermit), Unavailable> {
+        let counters = &self.metrics.upstreams[upstream];
         let upstream = &self.service.upstreams[upstream];
         let permit = loop {
             match upstream.connector.permit() {
@@ -246,7 +256,10 @@ impl Trunks {
         };
         let opened = upstream.connector.open_for(berth, shared).await;
         let stream = opened.and_then(Dialogue::into_stream);
-        let stream = stream.map_err(|error| Unavailable::Failed(Arc::new(error)))?;
+        let stream = stream.map_err(|error| {
+            counters.failures.add(error.label());
+            Unavailable::Failed(Arc::new(error))
+        })?;
         Ok((stream, permit))
     }
 }

@@ -108,6 +108,22 @@ fn shown_error(error: &str, password: &str) -> String {
 // === impl UpstreamError ===
 
 impl UpstreamError {
+    /// The label used in metrics. Stable: dashboards depend on it.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Closed => "closed",
+            Self::Tls(_) => "tls",
+            Self::Timeout(_) => "timeout",
+            Self::Credential(_) => "credential",
+            Self::NoCredential => "no_credential",
+            Self::LoggedOut(_) => "logged_out",
+            Self::Database(_) => "database",
+            Self::NoEcho(_) => "no_echo",
+            Self::Answer(_) => "answer",
+        }
+    }
+
     /// Whether it was there and ended the connection.
     pub(super) fn is_hangup(&self) -> bool {
         match self {
@@ -158,6 +174,11 @@ impl Connector {
     /// What the operator should know of the TLS files though it stops nothing.
     pub fn warnings(&self) -> &[String] {
         self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
+    }
+
+    /// When the certificates end that the TLS was made from, by what they are for.
+    pub(super) fn certificate_expiry(&self) -> &[(&'static str, i64)] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::expiry)
     }
 
     /// A place for one more connection of a session, if `max_connections` are not there yet.

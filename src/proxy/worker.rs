@@ -106,6 +106,7 @@ impl Workers {
 async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc<AtomicUsize>) {
     let trunks = Trunks::new(Arc::clone(&service));
     let mut round = interval(ROUND);
+    let mut pulse = service.metrics.pulse();
     loop {
         let arrival = tokio::select! {
             arrival = receiver.recv() => match arrival {
@@ -114,6 +115,11 @@ async fn serve(service: Arc<Service>, mut receiver: Receiver<Arrival>, load: Arc
             },
             _ = round.tick() => {
                 trunks.tidy_up();
+                continue;
+            }
+            Some(answer) = pulse.recv() => {
+                // Who has asked may have gone.
+                let _ = answer.send(());
                 continue;
             }
         };

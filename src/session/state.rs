@@ -18,6 +18,7 @@ use super::rules::Rules;
 use super::scripts::Loaded;
 use super::silence::Silence;
 use super::slots::{Slot, Slots};
+use super::tally::Tally;
 
 /// One client, from its identity to its last reply.
 ///
@@ -60,6 +61,8 @@ pub struct Session {
     pub(super) inspect_at: usize,
     /// Whose connection the next request goes to.
     pub(super) routing: Routing,
+    /// What was allowed since the host was told last.
+    pub(super) tally: Tally,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
 }
@@ -121,6 +124,7 @@ impl Session {
             holding: false,
             inspect_at: 0,
             routing: Routing::default(),
+            tally: Tally::default(),
             scratch: BytesMut::new(),
         };
         session.set_limits(rules);
@@ -331,6 +335,12 @@ impl Session {
     /// Whether the client is owed nothing.
     pub fn is_settled(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// How many replies the upstream owes it.
+    #[inline]
+    pub fn owed(&self) -> u64 {
+        self.slots.owed()
     }
 
     /// Whether the next reply waits for what other clients do.

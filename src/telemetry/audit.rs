@@ -136,6 +136,13 @@ impl Audit {
         Ok(Self(Some(writer)))
     }
 
+    /// How many lines were put since the start to be written, and how many dropped because nobody took
+    /// them in time.
+    pub fn counts(&self) -> (u64, u64) {
+        let writer = self.0.as_ref();
+        writer.map_or((0, 0), |writer| writer.lines().counts())
+    }
+
     /// Writes an event, or counts it as dropped where too much waits. Never waits itself.
     pub fn write(&self, event: &Event<'_>) {
         let Some(writer) = &self.0 else {

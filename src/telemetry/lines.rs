@@ -20,6 +20,10 @@ struct Shared {
     /// Bytes that wait.
     waiting: AtomicUsize,
     dropped: AtomicU64,
+    /// The same since ever.
+    lost: AtomicU64,
+    /// Lines that were taken, to be written.
+    taken: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,8 @@ pub(super) fn start(
         sender,
         waiting: AtomicUsize::new(0),
         dropped: AtomicU64::new(0),
+        lost: AtomicU64::new(0),
+        taken: AtomicU64::new(0),
     }));
     let shared = Arc::clone(&lines.0);
     let thread = std::thread::Builder::new()
@@ -139,7 +145,17 @@ impl Lines {
         {
             shared.waiting.fetch_sub(len, Ordering::Relaxed);
             shared.dropped.fetch_add(1, Ordering::Relaxed);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
+            shared.taken.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many lines were taken since ever, and how many dropped.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let shared = &*self.0;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&shared.taken), count(&shared.lost))
     }
 }
 
@@ -192,6 +208,7 @@ mod tests {
         for _ in 0..10_000 {
             writer.lines().put(line.clone());
         }
+        let lines = writer.lines().clone();
         let reading = std::thread::spawn(move || io::read_to_string(&mut reader).unwrap());
         drop(writer);
         let text = reading.join().unwrap();
@@ -202,6 +219,7 @@ mod tests {
             .sum();
         assert_eq!(whole + dropped, 10_000);
         assert!((4000..6000).contains(&whole), "{whole}");
+        assert_eq!(lines.counts(), (whole as u64, dropped as u64));
     }
 
     #[test]

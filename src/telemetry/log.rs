@@ -16,8 +16,12 @@ use super::lines::{self, Lines, Troubles, Writer};
 /// The log at work. When it is dropped, what waits is still written, and nothing after it.
 #[derive(Debug)]
 pub struct Log {
-    _writer: Writer,
+    writer: Writer,
 }
+
+/// What of the log nobody took. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogLosses(Lines);
 
 /// One event on its way: it comes in one piece.
 struct Put(Lines);
@@ -53,7 +57,7 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
     } else {
         builder.with_target(false).try_init()
     };
-    Ok(Log { _writer: writer })
+    Ok(Log { writer })
 }
 
 fn dropped_text(count: u64) -> String {
@@ -72,6 +76,24 @@ fn now() -> String {
     OffsetDateTime::now_utc()
         .format(&Rfc3339)
         .unwrap_or_default()
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Who asks it later how much was lost.
+    pub fn losses(&self) -> LogLosses {
+        LogLosses(self.writer.lines().clone())
+    }
+}
+
+// === impl LogLosses ===
+
+impl LogLosses {
+    /// Lines that were dropped since the start, because nobody took them in time.
+    pub fn count(&self) -> u64 {
+        self.0.counts().1
+    }
 }
 
 // === impl Put ===

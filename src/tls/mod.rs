@@ -12,6 +12,7 @@ mod files;
 mod proven;
 mod roots;
 mod server;
+mod shaken;
 
 pub mod authority;
 
@@ -24,6 +25,7 @@ pub use self::far_failure::upstream_failure;
 pub use self::files::TlsProblem;
 pub use self::roots::CertificateRefusal;
 pub use self::server::ServerTls;
+pub use self::shaken::Shaken;
 
 use std::sync::Arc;
 

@@ -38,6 +38,7 @@ pub struct ServerTls {
     /// The chains that these roots have found good.
     proven: Arc<Proven>,
     warnings: Vec<String>,
+    expiry: Vec<(&'static str, i64)>,
 }
 
 // === impl ServerTls ===
@@ -94,7 +95,10 @@ impl ServerTls {
         // Redis clients offer no protocol by ALPN; a list here would refuse those that offer another.
         config.alpn_protocols = Vec::new();
 
+        let client_ca = roots.as_ref().and_then(|roots| roots.expires(now));
+        let expiry = [("server", pair.expires()), ("client_ca", client_ca)];
         Ok(Self {
+            expiry: files::known(expiry),
             config: Arc::new(config),
             client_auth: settings.client_auth,
             roots,
@@ -107,6 +111,12 @@ impl ServerTls {
     /// certificate that ends soon, a chain out of order.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// When the certificates end that it was made from, Unix seconds, by what they are for: `server`,
+    /// `client_ca`.
+    pub fn expiry(&self) -> &[(&'static str, i64)] {
+        &self.expiry
     }
 
     /// How many different authorities may sign client certificates. Above one, an identity rule that

@@ -146,7 +146,6 @@ fn what_is_open_by_accident_is_refused() {
 #[test]
 fn what_is_not_built_yet_is_an_error_that_says_so() {
     for (key, section) in [
-        ("admin", "[admin]\nbind = \"127.0.0.1:9180\"\n"),
         ("memory", "[limits]\nmemory = \"1GB\"\n"),
         ("decisions", "[audit]\ndecisions = \"all\"\n"),
     ] {

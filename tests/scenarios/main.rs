@@ -13,6 +13,7 @@
 mod acl_commands;
 mod acl_files;
 mod acl_log;
+mod admin;
 mod auth;
 mod client_matrix;
 mod clients;
@@ -28,6 +29,7 @@ mod learn;
 mod limits;
 mod listeners;
 mod live_policy;
+mod metrics;
 mod modes;
 mod pipelines;
 mod production_users;
