@@ -1,8 +1,8 @@
 //! What is counted is what happened.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -300,7 +300,11 @@ fn handshakes_refusals_and_ends_are_counted_by_their_reason() {
 #[test]
 fn the_upstream_is_timed_and_its_connections_are_counted() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
-    let (builder, at) = with_metrics(Proxy::builder().upstream(&server));
+    // Each worker has a shared connection of its own.
+    let builder = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\nworkers = 1\n");
+    let (builder, at) = with_metrics(builder);
     let proxy = builder.start();
     let upstream = ("upstream", "main");
     let connections =
@@ -311,10 +315,11 @@ fn the_upstream_is_timed_and_its_connections_are_counted() {
     for _ in 0..800 {
         client.call(&["PING"]);
     }
-    // With each sixteenth batch, and the control connection has its own, one a second.
+    // One with each sixteenth batch, of which the last may be on its way; and the control connection
+    // has its own, one a second.
     let grown = samples() - before;
     let pings = start.elapsed().unwrap().as_secs() + 2;
-    assert!((50..=51 + pings).contains(&grown), "{grown}");
+    assert!((49..=51 + pings).contains(&grown), "{grown}");
     assert_eq!(connections("shared"), 1);
 
     let mut blocked = proxy.client("admin");
@@ -374,6 +379,64 @@ fn certificates_and_the_process_are_told_as_they_are() {
     let before = written();
     proxy.client("cart").call(&["FLUSHALL"]);
     eventually("its refusal is in the audit", || written() == before + 1);
+}
+
+/// Between a Redis and the proxy: says one thing more behind a reply that has `insert` in it.
+fn liar(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for downstream in listener.incoming() {
+            let (Ok(mut downstream), Ok(mut upstream)) = (downstream, TcpStream::connect(server))
+            else {
+                continue;
+            };
+            let (mut from, mut to) = (
+                downstream.try_clone().unwrap(),
+                upstream.try_clone().unwrap(),
+            );
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let mut chunk = [0; 16 * 1024];
+                while let Ok(len @ 1..) = upstream.read(&mut chunk) {
+                    let mut said = chunk[..len].to_vec();
+                    if said.windows(6).any(|bytes| bytes == b"insert") {
+                        said.extend_from_slice(b"+stray\r\n");
+                    }
+                    if downstream.write_all(&said).is_err() {
+                        break;
+                    }
+                }
+                let _ = downstream.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn replies_out_of_step_raise_the_alarm() {
+    for dedicated in [false, true] {
+        let server = RedisServer::start(Version::V7_0_15, &[]);
+        let lines = format!("address = \"{}\"", liar(server.address()));
+        let builder = Proxy::builder().upstream_named("main", &lines);
+        let builder = builder.allow_error("replies out of step");
+        let (builder, at) = with_metrics(match dedicated {
+            true => builder.dedicated(),
+            false => builder,
+        });
+        let proxy = builder.start();
+        let alarms = || Scrape::of(at).count("respgate_desync_total", &[("upstream", "main")]);
+        assert_eq!(alarms(), 0);
+        proxy.client("cart").call(&["ECHO", "insert"]);
+        eventually("the alarm", || alarms() == 1);
+        // A session of its own connection ends so; of one that is shared, nobody was owed anything.
+        let ends = Scrape::of(at).count("respgate_sessions_closed_total", &[("reason", "desync")]);
+        assert_eq!(ends, u64::from(dedicated));
+    }
 }
 
 /// Every name of a metric in a text, without the suffixes of its samples.
