@@ -16,13 +16,16 @@ mod riders;
 mod scripts;
 mod share;
 mod speaker;
+mod tally;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
-use crate::command::{CommandId, Table};
+use crate::command::{Class, CommandId, Table};
 use crate::identity::{AuthKind, Identity, Who};
-use crate::policy::{Policy, Source};
+use crate::policy::{Policy, Source, User};
 use crate::resp::{Limits, Reply};
 use crate::rewrite::Names;
 
@@ -31,7 +34,14 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
 
 /// What a host noted: user, command, reason.
 #[derive(Default)]
-struct Notes(Vec<(String, String, &'static str)>, Throttle);
+struct Notes(Vec<(String, String, &'static str)>, Throttle, Counted);
+
+/// What the host is told of requests that are allowed.
+#[derive(Default)]
+struct Counted {
+    user: Option<String>,
+    allowed: BTreeMap<(String, &'static str), u32>,
+}
 
 impl Host for Notes {
     fn refused(&mut self, refused: &Refused<'_>) {
@@ -49,6 +59,18 @@ impl Host for Notes {
 
     fn logged_in(&mut self, user: &str, ok: bool) {
         self.1.logged_in(None, user, ok, Instant::now());
+    }
+
+    fn allowed(&mut self, tally: &Tally) {
+        let user = self.2.user.clone().unwrap_or_default();
+        for (class, count) in tally.iter() {
+            let key = (user.clone(), Class::ALL[class].label());
+            *self.2.allowed.entry(key).or_default() += count;
+        }
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        self.2.user = user.map(|user| user.name().to_owned());
     }
 }
 
