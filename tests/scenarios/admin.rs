@@ -493,7 +493,7 @@ fn a_peer_that_closes_before_its_first_byte_is_no_news() {
             get(at, "/healthz").expect(200);
         }
         let mut client = proxy.client("admin");
-        client.send(&command(&["PING"]));
+        client.send(command(&["PING"]));
         client.read_reply();
         assert_eq!(lines(), before, "{}", proxy.log_text());
     }
