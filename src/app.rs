@@ -120,6 +120,9 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
             .start(settled.sockets, config.runtime.workers)
             .await
             .map_err(|errors| not_started(&errors))?;
+        // To the end of the drain: so long it says that nobody should come any more.
+        let serving = settled.admin.serve(&service, &log.losses());
+        let _serving = serving.map_err(|error| start(error.to_string()))?;
         systemd::start_watchdog(Arc::downgrade(&ends.service))
             .map_err(|error| start(error.to_string()))?;
         let version = env!("CARGO_PKG_VERSION");

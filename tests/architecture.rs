@@ -41,9 +41,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    ("admin", &["config", "net", "proxy", "telemetry"]),
     (
         "app",
         &[
+            "admin",
             "command",
             "config",
             "identity",
@@ -60,7 +62,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("demo", &["resp", "tls"]),
     (
         "cli",
-        &["app", "config", "demo", "policy", "resp", "session", "tls"],
+        &[
+            "admin", "app", "config", "demo", "policy", "resp", "session", "tls",
+        ],
     ),
     ("main", &["cli"]),
 ];
@@ -79,6 +83,9 @@ const OWNED: &[(&str, &str)] = &[
     ("nix", "app"),
     ("sd_notify", "app"),
     ("sd_listen_fds", "net"),
+    ("hyper", "admin"),
+    ("hyper_util", "admin"),
+    ("prometheus_client", "telemetry"),
 ];
 
 /// The core takes bytes and time and returns values.

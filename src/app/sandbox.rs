@@ -109,7 +109,8 @@ impl Access {
         {
             around(path, &mut access.append);
         }
-        for bind in config.listeners.iter().flat_map(|listener| &listener.bind) {
+        let binds = config.listeners.iter().flat_map(|listener| &listener.bind);
+        for bind in binds.chain(&config.admin.bind).chain(&config.admin.probe) {
             if let Bind::Unix(path) = bind {
                 access.remove.extend(path.parent().map(here));
             }
@@ -178,6 +179,8 @@ pub(super) fn files(config: &Config) -> Vec<(String, PathBuf)> {
     for (index, path) in config.acl_files.iter().enumerate() {
         add(format!("policy.acl_files[{index}]"), path);
     }
+    let token = config.admin.token_file.iter();
+    token.for_each(|path| add("admin.token_file".to_owned(), path));
     for listener in &config.listeners {
         let key = |key: &str| format!("listener.{}.tls.{key}", listener.name);
         if let Some(tls) = &listener.tls {

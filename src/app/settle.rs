@@ -2,19 +2,21 @@
 //! privileges that it was started with, then those are dropped, then it is shut in. Each step holds for
 //! the threads that come after; the log's and the audit's are among them.
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::net::Inherited;
 use crate::proxy::{Connector, ListenerParts, Sockets};
 
+use super::AppError;
 use super::open_files::fit_connections;
 use super::privileges::Identity;
 use super::sandbox::{self, Access, Shut};
-use super::{AppError, not_started};
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) sockets: Sockets,
+    pub(super) admin: Admin,
     /// What should be looked at.
     pub(super) warnings: Vec<String>,
     identity: Option<Identity>,
@@ -33,8 +35,18 @@ pub(super) fn settle(
     let inherited = Inherited::take().map_err(|error| start(error.to_string()))?;
     let lowered = fit_connections(listeners, upstreams)
         .map_err(|reason| AppError::Configuration(vec![format!("{file}: {reason}")]))?;
-    let sockets =
-        Sockets::bind(&config.listeners, inherited).map_err(|errors| not_started(&errors))?;
+    let (sockets, admin) = match (
+        Sockets::bind(&config.listeners, inherited),
+        Admin::bind(&config.admin),
+    ) {
+        (Ok(sockets), Ok(admin)) => (sockets, admin),
+        (sockets, admin) => {
+            let mut errors: Vec<String> = admin.err().unwrap_or_default();
+            let of_listeners = sockets.err().unwrap_or_default();
+            errors.extend(of_listeners.iter().map(ToString::to_string));
+            return Err(AppError::Start(errors));
+        }
+    };
     if let Some(identity) = &identity {
         identity.assume().map_err(start)?;
     }
@@ -61,6 +73,7 @@ pub(super) fn settle(
     match errors.is_empty() {
         true => Ok(Settled {
             sockets,
+            admin,
             warnings,
             identity,
             shut,

@@ -9,7 +9,7 @@ use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
 use super::types::{Config, ListenerKind};
-use super::{audit, environment, identity, listener, raw, runtime, settings, upstream};
+use super::{admin, audit, environment, identity, listener, raw, runtime, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -77,6 +77,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let identities = identity::read(&mut root, &seen);
     let (acl_files, extra_commands) = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
+    let admin = admin::read(&mut root, &listeners);
     let config = Config {
         path: path.to_owned(),
         listeners,
@@ -89,10 +90,10 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         addresses: rewrite.addresses,
         limits: settings::limits(&mut root),
         runtime: runtime::read(&mut root),
+        admin,
         audit: audit::audit(&mut root),
         log: settings::log(&mut root),
     };
-    settings::admin(&mut root);
     warn_of_missing_addresses(&config, root.report);
     root.finish();
     config

@@ -9,6 +9,7 @@
 //! - `audit`: `[audit]`; `commands`: what `policy.extra_commands` declares.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
+mod admin;
 mod audit;
 mod commands;
 mod environment;

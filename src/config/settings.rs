@@ -1,4 +1,4 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[admin]`, `[log]`.
+//! The single tables: `[policy]`, `[rewrite]`, `[limits]`, `[log]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -134,11 +134,6 @@ pub(super) fn limits(root: &mut Section<'_>) -> Limits {
         max_reply_buffer: usize::try_from(max_reply_buffer).unwrap_or(usize::MAX),
         write_timeout,
     }
-}
-
-/// `[admin]`: even an empty table asks for it.
-pub(super) fn admin(root: &mut Section<'_>) {
-    root.not_built("admin", None, "metrics, health and status over HTTP");
 }
 
 /// How the log is written, and how much.

@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the process lives.
     pub runtime: Runtime,
+    /// Where the operator's own tools ask.
+    pub admin: Admin,
     /// The audit.
     pub audit: Audit,
     /// The log.
@@ -251,6 +253,17 @@ pub enum Account {
     Name(String),
     /// Its number.
     Number(u32),
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Admin {
+    /// Serves everything. One that isn't loopback comes with a token file.
+    pub bind: Option<Bind>,
+    /// Serves the health paths, to anybody.
+    pub probe: Option<Bind>,
+    /// Where the token stands that every change needs; it is read again at each use.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[audit]`

@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::Bind;
 
+use super::Stream;
+
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -190,6 +192,23 @@ impl Accepted {
     /// The address that rules and limits mean.
     pub fn source(&self) -> Option<IpAddr> {
         self.peer().map(|peer| super::effective(peer.ip()))
+    }
+
+    /// The socket, for the runtime that this is called in.
+    ///
+    /// # Errors
+    /// It is dead already.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream, _) => {
+                stream.set_nonblocking(true)?;
+                Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
+            }
+            Self::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Ok(Stream::Unix(tokio::net::UnixStream::from_std(stream)?))
+            }
+        }
     }
 
     /// Closes the socket without the rest of TCP's ceremony where its bytes were never wanted.

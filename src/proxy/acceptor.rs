@@ -92,6 +92,9 @@ fn admit(
     } else {
         "connections_per_ip"
     };
+    service.metrics.main.listeners[listening.index]
+        .refused
+        .add(reason);
     tracing::info!(listener = listening.name, %peer, reason, "connection refused");
     service.audit.write(&Event {
         event: "connection_refused",

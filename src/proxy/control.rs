@@ -25,7 +25,7 @@ use crate::session::{Facts, Swapped};
 
 use super::health::{Health, State};
 use super::service::{Service, Upstream};
-use super::upstream::{Dialogue, UpstreamError, within};
+use super::upstream::{Dialogue, UpstreamError, is_excuse, within};
 use backoff::Backoff;
 use introduce::{what_it_has, what_it_is};
 use ready::{learn, warn_of_substitutes};
@@ -54,6 +54,8 @@ const MOST_TOLD: usize = 4;
 /// One upstream's watch.
 struct Watch<'a> {
     service: &'a Service,
+    /// Its number.
+    index: usize,
     upstream: &'a Upstream,
     kind: ListenerKind,
     health: Health,
@@ -68,6 +70,7 @@ struct Watch<'a> {
 pub(super) async fn watch(service: Arc<Service>, index: usize) {
     let mut watch = Watch {
         service: &service,
+        index,
         upstream: &service.upstreams[index],
         kind: service.kind_of(index),
         health: Health::new(Instant::now().into_std()),
@@ -185,7 +188,9 @@ impl Watch<'_> {
         let asked = Instant::now();
         self.health.asked(asked.into_std());
         let ping = within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"]));
-        alive(&self.during(ping).await?)?;
+        let answer = self.during(ping).await?;
+        self.tell_answer(&answer, asked.elapsed());
+        alive(&answer)?;
         availability.pinged(asked.elapsed());
         if self.upstream.connector.settings().addresses.len() > 1 {
             let role = within(ANSWER_WITHIN, "ROLE", survey::role_of(dialogue));
@@ -197,6 +202,14 @@ impl Watch<'_> {
         }
         self.hear();
         Ok(())
+    }
+
+    fn tell_answer(&self, answer: &Reply, took: Duration) {
+        let excuse = match answer {
+            Reply::Error(error) if is_excuse(error) => Some(&**error),
+            _ => None,
+        };
+        self.service.metrics.answered(self.index, took, excuse);
     }
 
     /// Does something that may take its time, which is noticed meanwhile.
@@ -248,6 +261,7 @@ impl Watch<'_> {
     fn lose(&mut self, error: &UpstreamError) {
         let upstream = self.upstream.name();
         tracing::warn!(upstream, %error, "the upstream is gone");
+        self.service.metrics.lost(self.index, error);
         match error {
             // Nobody is served with a credential that has ceased to be good.
             UpstreamError::LoggedOut(_) => self.upstream.facts.store(None),
@@ -262,6 +276,7 @@ impl Watch<'_> {
     /// An attempt has failed.
     fn fail(&mut self, error: &UpstreamError) {
         let upstream = self.upstream.name();
+        self.service.metrics.lost(self.index, error);
         let reason = error.to_string();
         if self.told.len() < MOST_TOLD && !self.told.contains(&reason) {
             tracing::warn!(upstream, %error, "the upstream is not there");

@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::command::Class;
 use crate::config::AuditDecisions;
 use crate::identity::Certificate;
-use crate::policy::{Decision, DenyReason, Explanation, LogEntry, Whereabouts, explain};
+use crate::policy::{Decision, DenyReason, Explanation, LogEntry, User, Whereabouts, explain};
 use crate::session::{
-    Allowed, ChangeError, FilesError, Host, Oversight, Refusal, Refused, Revoked, Severity,
+    Allowed, ChangeError, FilesError, Host, Oversight, Refusal, Refused, Revoked, Severity, Tally,
     Throttle, UserChange,
 };
-use crate::telemetry::{AlternativeNames, CertificateFields, Event, Tally, Verdict};
+use crate::telemetry::{AlternativeNames, CertificateFields, Event, Totals, Verdict};
 use crate::tls;
 
+use super::metrics::Meter;
 use super::service::Service;
 use super::standing::Expulsion;
 use super::users;
@@ -46,6 +48,7 @@ pub(super) struct SessionHost<'a> {
     pub(super) opened: Instant,
     /// Requests that were refused.
     pub(super) refusals: u64,
+    pub(super) meter: &'a mut Meter,
 }
 
 /// The most of any other word that is written.
@@ -167,7 +170,7 @@ impl SessionHost<'_> {
         event: &str,
         user: Option<&str>,
         reason: &str,
-        tally: Option<Tally>,
+        tally: Option<Totals>,
     ) {
         if self.service.audit.settings().connections {
             self.service.audit.write(&Event {
@@ -235,10 +238,23 @@ impl Host for SessionHost<'_> {
         }
     }
 
+    fn counted(&mut self, tally: &Tally) {
+        self.meter.allowed(tally);
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        let name = user.map(|user| user.name());
+        self.meter.acts_as(&self.service.metrics, name);
+    }
+
     fn refused(&mut self, refused: &Refused<'_>) {
         if !matches!(refused.refusal, Refusal::Protocol(_)) {
             self.refusals += 1;
         }
+        let class = refused
+            .id
+            .map_or(Class::Other, |id| refused.rules.table().command(id).class);
+        self.meter.denied(class, refused.refusal.label());
         users::note_denial(self, refused);
         let rules = refused.rules;
         let user = refused.user.and_then(|name| rules.policy().user(name));

@@ -12,6 +12,8 @@
 //! - `spare`: the buffers of sessions that wait.
 //! - `upstream`: connecting, TLS and the proxy's own AUTH; `control`: what an upstream is, and where its
 //!   master; `health`: whether it is there; `availability`: what sessions learn of that.
+//! - `metrics`: what is counted, by each thread for itself; `observe`: the sums, and what state all is
+//!   in, for who asks.
 //! - `keeper`: the rules in force, and their changes; `bell`: wakes every session for them.
 //! - `generation`: what is in force; `reload`: everything read anew; `settle`: fitted to what runs.
 //! - `standing`: whether a client that is in may stay.
@@ -29,6 +31,8 @@ mod health;
 mod heartbeat;
 mod host;
 mod keeper;
+mod metrics;
+mod observe;
 mod read_ahead;
 mod relay;
 mod reload;
@@ -48,9 +52,8 @@ pub use control::{Gaps, Inspection, ask, inspect};
 pub use generation::{Fingerprint, Generation};
 pub use health::State;
 pub use keeper::{Change, Edit, Keeper, Reloaded};
-pub use reload::{
-    Cause, Compiled, Configuration, LastReload, Loaded, LoadedSettings, PolicyFiles, PolicyText,
-};
+pub use observe::{ListenerStatus, ReloadStatus, Status, UpstreamStatus};
+pub use reload::{Cause, Compiled, Configuration, Loaded, LoadedSettings, PolicyFiles, PolicyText};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
 pub use sockets::Sockets;
 pub use upstream::{Connector, Nobody, UpstreamError};

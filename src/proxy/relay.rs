@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
-use crate::telemetry::Tally;
+use crate::telemetry::Totals;
 
 use super::connection::Downstream;
 use super::generation::{Generation, Settings};
@@ -155,7 +155,7 @@ impl<'a> Relay<'a> {
     /// Writes what the session has come to, where the audit has such lines.
     pub(super) fn tell_end(&self, end: &End) {
         let duration = self.host.opened.elapsed().as_millis();
-        let tally = Tally {
+        let tally = Totals {
             duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
             bytes_in: self.bytes.0,
             bytes_out: self.bytes.1,
@@ -172,6 +172,7 @@ impl<'a> Relay<'a> {
         std::future::poll_fn(|cx| {
             self.buffers().into_iter().for_each(spare::lend);
             let polled = self.poll(cx, facts);
+            self.host.meter.owed(self.session.owed());
             // Backwards: so that each is what it was, the next time.
             self.buffers().into_iter().rev().for_each(spare::take_back);
             polled
@@ -367,6 +368,7 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(len)) => {
                     moved = true;
                     self.bytes.0 += len as u64;
+                    self.host.meter.received(len);
                     if self.session.has_ended() {
                         self.up.discard_input();
                         break;
@@ -445,6 +447,7 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(len)) if len > 0 => {
                     self.down.wrote(len);
                     self.bytes.1 += len as u64;
+                    self.host.meter.sent(len);
                     self.unflushed = true;
                     moved = true;
                 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::command::Command;
 use crate::config;
@@ -71,17 +71,6 @@ pub enum Cause {
     File,
     /// `POST /reload`.
     Admin,
-}
-
-/// What became of a reload.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When it ended.
-    pub at: SystemTime,
-    /// Who wanted it.
-    pub cause: Cause,
-    /// Everything that was wrong; none: it is in force.
-    pub problems: Vec<String>,
 }
 
 /// Where the users come from.
@@ -183,30 +172,12 @@ impl Service {
             Ok(reloaded)
         });
         drop(files);
-        let problems = done.as_ref().err().cloned().unwrap_or_default();
+        let by = (cause.label(), cause.label());
         match &done {
-            Ok(reloaded) => self.tell_reloaded((cause.label(), cause.label()), reloaded, &warnings),
-            Err(problems) => self.tell_failed((cause.label(), cause.label()), problems),
+            Ok(reloaded) => self.tell_reloaded(by, reloaded, &warnings),
+            Err(problems) => self.tell_failed(by, problems),
         }
-        let mut last = self
-            .last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = Some(LastReload {
-            at: SystemTime::now(),
-            cause,
-            problems,
-        });
         done
-    }
-
-    /// What became of the last reload that [`Service::reload`] has made.
-    pub fn last_reload(&self) -> Option<LastReload> {
-        let last = self
-            .last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        last.clone()
     }
 
     /// ACL LOAD of the user `caller`: the ACL files alone, and run-time changes go. What was done at run
@@ -251,6 +222,7 @@ impl Service {
 
     /// `by`: who did it, as the audit says it.
     fn tell_reloaded(&self, (cause, by): (&str, &str), reloaded: &Reloaded, warnings: &[String]) {
+        self.metrics.reloads.succeeded();
         let rules = self.keeper.snapshot();
         let policy = rules.policy().content_hash();
         let generation = rules.generation();
@@ -285,6 +257,7 @@ impl Service {
     }
 
     fn tell_failed(&self, (cause, by): (&str, &str), problems: &[String]) {
+        self.metrics.reloads.failed(problems);
         for problem in problems {
             tracing::error!("reload: {problem}");
         }

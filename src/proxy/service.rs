@@ -22,7 +22,8 @@ use super::bell::Bell;
 use super::control;
 use super::heartbeat::Heart;
 use super::keeper::Keeper;
-use super::reload::{Configuration, LastReload, Loaded, PolicyFiles};
+use super::metrics::Metrics;
+use super::reload::{Configuration, Loaded, PolicyFiles};
 use super::settle::settle;
 use super::sockets::{Sockets, failed};
 use super::upstream::Connector;
@@ -37,8 +38,6 @@ pub struct Service {
     pub(super) configuration: Box<dyn Configuration>,
     /// Where the users come from. Held by the one reload at a time.
     pub(super) files: Mutex<Arc<dyn PolicyFiles>>,
-    /// What became of the last reload.
-    pub(super) last_reload: Mutex<Option<LastReload>>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
@@ -48,6 +47,7 @@ pub struct Service {
     pub(super) heart: Heart,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
+    pub(super) metrics: Metrics,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -179,6 +179,7 @@ impl Service {
         };
         let parts = &loaded.settings.listeners;
         let listeners: Vec<_> = parts.iter().enumerate().map(listening).collect();
+        let metrics = Metrics::new(listeners.len(), upstreams.len());
         let upstreams: Vec<_> = upstreams
             .into_iter()
             .map(|connector| Upstream {
@@ -198,13 +199,13 @@ impl Service {
             bell,
             configuration,
             files: Mutex::new(files),
-            last_reload: Mutex::default(),
             listeners,
             upstreams,
             audit,
             acl_log: Mutex::default(),
             throttle: Mutex::default(),
             heart: Heart::new(),
+            metrics,
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
@@ -320,7 +321,7 @@ impl Upstream {
         &self.connector.settings().name
     }
 
-    fn view(&self) -> UpstreamView {
+    pub(super) fn view(&self) -> UpstreamView {
         let status = self.availability.status();
         let facts = self.facts.load();
         let (pings, last_ping) = self.availability.pings();

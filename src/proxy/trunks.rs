@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::session::{Berth, Rider};
 
 use super::availability::{Down, Tenure};
+use super::metrics::{Counted, ThreadMetrics, Use};
 use super::service::Service;
 use super::upstream::{Dialogue, OpenPermit, UpstreamError, UpstreamStream};
 
@@ -25,6 +26,8 @@ pub(super) use line::Line;
 #[derive(Debug)]
 pub(super) struct Trunks {
     service: Arc<Service>,
+    /// The worker's counters.
+    pub(super) metrics: Arc<ThreadMetrics>,
     lines: RefCell<HashMap<Key, Entry>>,
     idle: RefCell<HashMap<Key, Vec<Own>>>,
 }
@@ -70,6 +73,7 @@ pub(super) struct Own {
     stale: bool,
     /// Given back when it is closed.
     _permit: OpenPermit,
+    counted: Counted,
 }
 
 /// Why there is no connection.
@@ -103,6 +107,7 @@ const MOST_LINES: usize = 8;
 impl Trunks {
     pub(super) fn new(service: Arc<Service>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: service.metrics.add_thread(),
             service,
             lines: RefCell::default(),
             idle: RefCell::default(),
@@ -166,7 +171,8 @@ impl Trunks {
         let opened = self.connect(key, true).await;
         match opened {
             Ok(opened) => {
-                let line = Line::start(&self.service, key, opened);
+                let counted = self.metrics.count(key.0, Use::Shared);
+                let line = Line::start(&self.service, &self.metrics, key, opened, counted);
                 let ride = Ride::new(&line, key.1);
                 lines.push(line);
                 self.lines.borrow_mut().insert(key, Entry::Open(lines));
@@ -198,6 +204,7 @@ impl Trunks {
             // Or it was closed meanwhile, or says what nobody asked for, or is another's than the
             // master's.
             if !own.tenure.is_over() && own.stream.is_quiet() {
+                own.counted.turn(Use::Own);
                 return Ok(own);
             }
         }
@@ -213,6 +220,7 @@ impl Trunks {
             tenure,
             stale: false,
             _permit: permit,
+            counted: self.metrics.count(upstream, Use::Own),
         })
     }
 
@@ -226,6 +234,7 @@ impl Trunks {
         let mut idle = self.idle.borrow_mut();
         let idle = idle.entry((upstream, berth)).or_default();
         if idle.len() < MOST_IDLE {
+            own.counted.turn(Use::Idle);
             idle.push(own);
         }
     }
@@ -254,6 +263,7 @@ impl Trunks {
     }
 
     async fn connect(&self, (upstream, berth): Key, shared: bool) -> Result<Opened, Unavailable> {
+        let counters = &self.metrics.upstreams[upstream];
         let upstream = &self.service.upstreams[upstream];
         let permit = loop {
             match upstream.connector.permit() {
@@ -278,6 +288,7 @@ impl Trunks {
                 continue;
             }
             let stream = opened.and_then(Dialogue::into_stream).map_err(|error| {
+                counters.failures.add(error.label());
                 availability.doubt();
                 Unavailable::Failed(Arc::new(error))
             })?;

@@ -104,6 +104,11 @@ impl Connector {
         self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
     }
 
+    /// When the certificates end that the TLS was made from, by what they are for.
+    pub(super) fn certificate_expiry(&self) -> &[(&'static str, i64)] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::expiry)
+    }
+
     /// A place for one more connection of a session, if `max_connections` are not there yet.
     pub(super) fn permit(&self) -> Option<OpenPermit> {
         let permit = OpenPermit(Arc::clone(&self.open));

@@ -2,13 +2,16 @@
 //!
 //! Knows no socket and no file: who hosts a session does.
 
+use std::sync::Arc;
+
 use crate::command::CommandId;
-use crate::policy::{LogEntry, Whereabouts};
+use crate::policy::{LogEntry, User, Whereabouts};
 use crate::resp::Args;
 
 use super::acl::{ChangeError, FilesError, UserChange};
 use super::outcome::Refusal;
 use super::rules::Rules;
+use super::tally::Tally;
 
 /// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
 /// takes nothing of them but what `explain` says are keys.
@@ -80,6 +83,13 @@ pub trait Host {
 
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
+
+    /// These were allowed to the user of whom it was told last. Told once a batch.
+    fn counted(&mut self, _tally: &Tally) {}
+
+    /// From now on the client is this user; `None`: nobody. Told when AUTH, HELLO or RESET may have
+    /// changed it; whom it begins as, the host knows.
+    fn acts_as(&mut self, _user: Option<&Arc<User>>) {}
 
     /// Whether another password for this user is looked at. The name is empty where the client
     /// can't be whom it names.

@@ -22,6 +22,7 @@
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `host`: what is asked of the world outside.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
+//! - `tally`: what was allowed, counted.
 //! - `facts`: what is known of the upstream.
 
 mod acl;
@@ -51,6 +52,7 @@ mod shim;
 mod silence;
 mod slots;
 mod state;
+mod tally;
 mod throttle;
 mod trunk;
 
@@ -65,6 +67,7 @@ pub use replies::Desync;
 pub use routing::{Berth, Need};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
+pub use tally::Tally;
 pub use throttle::Throttle;
 pub use trunk::{Load, Rider, Trunk};
 

@@ -18,6 +18,7 @@ use super::rules::Rules;
 use super::scripts::Loaded;
 use super::silence::Silence;
 use super::slots::{Slot, Slots};
+use super::tally::Tally;
 
 /// One client, from its identity to its last reply.
 ///
@@ -62,6 +63,8 @@ pub struct Session {
     pub(super) routing: Routing,
     /// A reply has said `-READONLY`.
     pub(super) readonly: bool,
+    /// What was allowed since the host was told last.
+    pub(super) tally: Tally,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
     /// Requests that were taken, whatever became of them.
@@ -126,6 +129,7 @@ impl Session {
             inspect_at: 0,
             routing: Routing::default(),
             readonly: false,
+            tally: Tally::default(),
             scratch: BytesMut::new(),
             taken: 0,
         };
@@ -349,6 +353,12 @@ impl Session {
     /// Whether the client is owed nothing.
     pub fn is_settled(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// How many replies the upstream owes it.
+    #[inline]
+    pub fn owed(&self) -> u64 {
+        self.slots.owed()
     }
 
     /// Whether the next reply waits for what other clients do.

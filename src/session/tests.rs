@@ -17,13 +17,16 @@ mod riders;
 mod scripts;
 mod share;
 mod speaker;
+mod tally;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
-use crate::command::{CommandId, Table};
+use crate::command::{Class, CommandId, Table};
 use crate::identity::{AuthKind, Identity, Who};
-use crate::policy::{Policy, Source, Whereabouts};
+use crate::policy::{Policy, Source, User, Whereabouts};
 use crate::resp::{Limits, Reply};
 use crate::rewrite::Names;
 
@@ -32,11 +35,23 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
 
 /// What a host noted: user, command, reason.
 #[derive(Default)]
-struct Notes(Vec<(String, String, &'static str)>, Throttle, Watch);
+struct Notes(
+    Vec<(String, String, &'static str)>,
+    Throttle,
+    Watch,
+    Counted,
+);
 
 /// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged.
 #[derive(Default)]
 struct Watch(Oversight, Vec<String>);
+
+/// What the host is told of requests that are allowed.
+#[derive(Default)]
+struct Counted {
+    user: Option<String>,
+    allowed: BTreeMap<(String, &'static str), u32>,
+}
 
 impl Host for Notes {
     fn oversight(&self) -> Oversight {
@@ -71,6 +86,18 @@ impl Host for Notes {
 
     fn logged_in(&mut self, user: &str, ok: bool) {
         self.1.logged_in(None, user, ok, Instant::now());
+    }
+
+    fn counted(&mut self, tally: &Tally) {
+        let user = self.3.user.clone().unwrap_or_default();
+        for (class, count) in tally.iter() {
+            let key = (user.clone(), Class::ALL[class].label());
+            *self.3.allowed.entry(key).or_default() += count;
+        }
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        self.3.user = user.map(|user| user.name().to_owned());
     }
 }
 

@@ -208,6 +208,12 @@ impl Trunk {
         });
     }
 
+    /// How many canaries were sent, and how many have been answered.
+    #[inline]
+    pub fn canaries(&self) -> (u64, u64) {
+        (self.canary.sent, self.canary.seen)
+    }
+
     /// What is still to be written of the batch.
     pub fn unwritten(&self) -> &[u8] {
         &self.out

@@ -62,7 +62,7 @@ pub struct Event<'a> {
     pub reason: &'a str,
     /// What a session has come to, at its end.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub tally: Option<Tally>,
+    pub tally: Option<Totals>,
     /// Who did it: `SIGHUP`, `file`, `admin`, or the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<&'a str>,
@@ -118,7 +118,7 @@ pub struct AlternativeNames<'a> {
 
 /// What a session has come to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-pub struct Tally {
+pub struct Totals {
     /// From its first request on, or its readiness for one.
     pub duration_ms: u64,
     /// Bytes of the client, inside TLS.
@@ -222,9 +222,9 @@ mod tests {
                 email: &names,
             },
         };
-        let tally = Tally {
+        let tally = Totals {
             requests: 3,
-            ..Tally::default()
+            ..Totals::default()
         };
         let line = json(&Form::Json.of(&Event {
             certificate: Some(certificate),

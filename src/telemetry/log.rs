@@ -20,13 +20,17 @@ use super::sink::Stream;
 /// The log at work. When it is dropped, what waits is still written, and nothing after it.
 #[derive(Debug)]
 pub struct Log {
-    _writer: Writer,
+    writer: Writer,
     level: LogLevelHandle,
 }
 
 /// Changes the level of a log that is at work.
 #[derive(Clone, Debug)]
 pub struct LogLevelHandle(reload::Handle<LevelFilter, Registry>);
+
+/// What of the log nobody took. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogLosses(Lines);
 
 /// One event on its way: it comes in one piece.
 struct Put(Lines);
@@ -62,7 +66,7 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
         registry.with(layer.with_target(false)).try_init()
     };
     Ok(Log {
-        _writer: writer,
+        writer,
         level: LogLevelHandle(level),
     })
 }
@@ -102,6 +106,11 @@ impl Log {
     pub fn level(&self) -> LogLevelHandle {
         self.level.clone()
     }
+
+    /// Who asks it later how much was lost.
+    pub fn losses(&self) -> LogLosses {
+        LogLosses(self.writer.lines().clone())
+    }
 }
 
 // === impl LogLevelHandle ===
@@ -111,6 +120,15 @@ impl LogLevelHandle {
     pub fn set(&self, level: LogLevel) {
         // Fails when there is no log any more.
         let _ = self.0.reload(filter(level));
+    }
+}
+
+// === impl LogLosses ===
+
+impl LogLosses {
+    /// Lines that were dropped since the start, because nobody took them in time.
+    pub fn count(&self) -> u64 {
+        self.0.counts().dropped
     }
 }
 

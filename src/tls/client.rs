@@ -23,6 +23,7 @@ use crate::config;
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    expiry: Vec<(&'static str, i64)>,
 }
 
 /// The TLS of one upstream: the client, the name that the server at each address must prove, and what
@@ -55,10 +56,10 @@ impl ClientTls {
     ) -> Result<Self, Vec<TlsProblem>> {
         let provider = provider();
         let roots = match ca {
-            Some(path) => {
-                Roots::load("ca", path, &provider, now, warnings).map(|roots| roots.store())
-            }
-            None => system_roots(),
+            Some(path) => Roots::load("ca", path, &provider, now, warnings)
+                .map(|roots| (roots.store(), roots.expires(now))),
+            // Nobody minds when one of the system's hundreds ends.
+            None => system_roots().map(|store| (store, None)),
         };
         let pair = identity
             .map(|(cert, key)| key_pair(cert, key, &provider, now))
@@ -73,6 +74,9 @@ impl ClientTls {
                     .collect());
             }
         };
+        let (roots, ca_ends) = roots;
+        let ours = pair.as_ref().and_then(KeyPair::expires);
+        let expiry = files::known([("upstream_ca", ca_ends), ("upstream_client", ours)]);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| vec![ca_problem(ca, format!("cannot be used: {error}"))])?
@@ -89,6 +93,7 @@ impl ClientTls {
         };
         Ok(Self {
             config: Arc::new(config),
+            expiry,
         })
     }
 
@@ -159,6 +164,12 @@ impl UpstreamTls {
     /// What the operator should know though it stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// When the certificates end that it was made from, Unix seconds, by what they are for:
+    /// `upstream_ca`, `upstream_client`.
+    pub fn expiry(&self) -> &[(&'static str, i64)] {
+        &self.client.expiry
     }
 
     /// The handshake. The stream that comes of it has proved the name of the address of this number.

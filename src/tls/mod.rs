@@ -13,6 +13,7 @@ mod proven;
 mod revocation;
 mod roots;
 mod server;
+mod shaken;
 
 pub mod authority;
 
@@ -25,6 +26,7 @@ pub use self::far_failure::upstream_failure;
 pub use self::files::TlsProblem;
 pub use self::roots::CertificateRefusal;
 pub use self::server::ServerTls;
+pub use self::shaken::Shaken;
 
 use std::sync::Arc;
 

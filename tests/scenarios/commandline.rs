@@ -145,10 +145,7 @@ fn what_is_open_by_accident_is_refused() {
 
 #[test]
 fn what_is_not_built_yet_is_an_error_that_says_so() {
-    for (key, section) in [
-        ("admin", "[admin]\nbind = \"127.0.0.1:9180\"\n"),
-        ("memory", "[limits]\nmemory = \"1GB\"\n"),
-    ] {
+    for (key, section) in [("memory", "[limits]\nmemory = \"1GB\"\n")] {
         let (_dir, path) = config(|builder| builder.section(section));
         let outcome = respgate(&["check", "--config", &path]).expect_code(78);
         assert!(

@@ -13,6 +13,7 @@
 mod acl_commands;
 mod acl_files;
 mod acl_log;
+mod admin;
 mod audit;
 mod auth;
 mod client_matrix;
@@ -31,6 +32,7 @@ mod learn;
 mod limits;
 mod listeners;
 mod live_policy;
+mod metrics;
 mod modes;
 mod pipelines;
 mod production_users;

@@ -136,8 +136,8 @@ fn values_are_as_strict_as_in_the_file() {
     }
     bad(
         "RESPGATE__ADMIN__BIND",
-        "127.0.0.1:9180",
-        "RESPGATE__ADMIN__BIND: not built yet: metrics, health and status over HTTP",
+        "127.0.0.1:0",
+        "RESPGATE__ADMIN__BIND = \"127.0.0.1:0\": must have a port",
     );
 }
 

@@ -308,14 +308,6 @@ fn the_rest_is_checked() {
             "runtime.workers = \"1025\": must be an integer from 0 to 1024",
         ),
         (
-            "[admin]\nbind = \"127.0.0.1:9180\"",
-            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
-        ),
-        (
-            "[admin]",
-            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
-        ),
-        (
             "[audit]\npath = \"\"",
             "audit.path: must be a path, \"-\" for stdout, \"syslog\" or \"journald\"",
         ),

@@ -17,6 +17,7 @@ use crate::tls;
 
 use super::{Key, Opened};
 use crate::proxy::availability::Tenure;
+use crate::proxy::metrics::{Counted, ThreadMetrics};
 use crate::proxy::service::Service;
 use crate::proxy::spare;
 use crate::proxy::upstream::UpstreamStream;
@@ -55,6 +56,11 @@ struct Driver {
     /// Times that a batch has waited for more.
     yielded: u32,
     slow: Option<Slow>,
+    metrics: Arc<ThreadMetrics>,
+    /// The number of the upstream.
+    upstream: usize,
+    /// The canary that is timed, by its number, and when it went.
+    timed: Option<(u64, Instant)>,
 }
 
 /// The rider that the others wait for.
@@ -117,7 +123,13 @@ const SLOW_BELOW: u64 = 256 * 1024;
 // === impl Line ===
 
 impl Line {
-    pub(super) fn start(service: &Arc<Service>, key: Key, opened: Opened) -> Rc<Self> {
+    pub(super) fn start(
+        service: &Arc<Service>,
+        metrics: &Arc<ThreadMetrics>,
+        key: Key,
+        opened: Opened,
+        counted: Counted,
+    ) -> Rc<Self> {
         let Opened {
             stream,
             permit,
@@ -149,13 +161,21 @@ impl Line {
             retired: 0,
             yielded: 0,
             slow: None,
+            metrics: Arc::clone(metrics),
+            upstream: key.0,
+            timed: None,
         };
         let service = Arc::clone(service);
         tokio::task::spawn_local(async move {
             let ending = std::future::poll_fn(|cx| driver.poll(cx)).await;
+            if let Ending::Desync(error) = &ending
+                && *error != Desync::Credential
+            {
+                driver.metrics.upstreams[key.0].desyncs.add(1);
+            }
             tell(&service, key, &ending);
             driver.line.close();
-            drop(permit);
+            drop((permit, counted));
         });
         line
     }
@@ -422,6 +442,13 @@ impl Driver {
                     if let Err(error) = delivered {
                         return Poll::Ready(Ending::Desync(error));
                     }
+                    if let Some((number, sent)) = self.timed
+                        && trunk.canaries().1 > number
+                    {
+                        let latency = &self.metrics.upstreams[self.upstream].latency;
+                        latency.observe(sent.elapsed());
+                        self.timed = None;
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(Ending::Closed),
             }
@@ -444,6 +471,11 @@ impl Driver {
         }
         self.yielded = 0;
         trunk.batch();
+        let (sent, seen) = trunk.canaries();
+        if self.timed.is_none() && sent > seen {
+            // The clock is read twice a canary, and so once in some dozens of commands.
+            self.timed = Some((sent - 1, Instant::now()));
+        }
         while !trunk.unwritten().is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, trunk.unwritten()) {
                 Poll::Ready(Ok(len)) if len > 0 => trunk.wrote(len),

@@ -92,6 +92,24 @@ impl UpstreamError {
         }
     }
 
+    /// The label used in metrics. Stable: dashboards depend on it.
+    pub(in crate::proxy) fn label(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Closed => "closed",
+            Self::Tls(_) => "tls",
+            Self::Timeout(_) => "timeout",
+            Self::Credential(_) => "credential",
+            Self::NoCredential => "no_credential",
+            Self::LoggedOut(_) => "logged_out",
+            Self::Database(_) => "database",
+            Self::NoEcho(_) => "no_echo",
+            Self::Demoted(_) => "demoted",
+            Self::Nobody(_) => "no_master",
+            Self::Answer(_) => "answer",
+        }
+    }
+
     /// Whether it lives, and said that it can't serve us just now.
     pub(in crate::proxy) fn is_excuse(&self) -> bool {
         match self {
