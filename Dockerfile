@@ -16,6 +16,9 @@ COPY --from=build /dist/ /
 #   docker run --read-only -v "$PWD/respgate:/etc/respgate:ro" -p 6380:6380 respgate
 # What the image brings (config/deploy/container.toml) expects certificates in /etc/respgate/certs.
 USER nonroot:nonroot
-EXPOSE 6380
+EXPOSE 6380 9181
+# Kubernetes does not look at it: its probes ask /readyz and /healthz on port 9181.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
+    CMD ["/usr/local/bin/respgate", "healthcheck", "--config", "/etc/respgate/respgate.toml"]
 ENTRYPOINT ["/usr/local/bin/respgate"]
 CMD ["run", "--config", "/etc/respgate/respgate.toml"]

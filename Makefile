@@ -91,5 +91,5 @@ dist:
 	install -D -m 0644 -t $(DIST)/usr/share/doc/respgate LICENSE README.md CHANGELOG.md
 	install -D -m 0644 config/deploy/container.toml $(DIST)/etc/respgate/respgate.toml
 	install -D -m 0644 config/users.acl $(DIST)/etc/respgate/users.acl
-	cd config && find . -type f \( -name '*.toml' -o -name '*.acl' \) \
+	cd config && find . -type f \( -name '*.toml' -o -name '*.acl' -o -name '*.yaml' -o -name '*.service' -o -name '*.socket' -o -name '*.json' \) \
 		-exec install -D -m 0644 {} '$(abspath $(DIST))/usr/share/doc/respgate/config/{}' ';'

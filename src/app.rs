@@ -4,9 +4,14 @@
 mod acl_files;
 mod commands;
 mod configuration;
+mod open_files;
 mod prepare;
+mod privileges;
 mod replace_files;
+mod sandbox;
 mod script_files;
+mod settle;
+mod systemd;
 mod upstreams;
 mod watch;
 
@@ -18,8 +23,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
-use crate::net::{most_connections, raise_file_limit};
-use crate::proxy::{Cause, Connector, Fingerprint, ListenerParts, Service, ServiceParts};
+use crate::proxy::{
+    Cause, Connector, Fingerprint, ListenerParts, Running, Service, ServiceParts, StartError,
+};
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
 
@@ -47,6 +53,8 @@ pub struct Prepared {
     pub upstreams: Vec<Connector>,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
+    /// Who the process is to be; `None`: who it is.
+    identity: Option<privileges::Identity>,
 }
 
 /// Why the program ends with an error.
@@ -60,50 +68,8 @@ pub enum AppError {
     Start(Vec<String>),
 }
 
-/// A drain ends by then: Kubernetes kills 30 seconds after SIGTERM, and the audit must be written
-/// before.
-const DRAIN: Duration = Duration::from_secs(25);
-
 /// A reload that is under way at the end is given so long.
 const LAST_RELOAD: Duration = Duration::from_secs(1);
-
-/// Makes the limits on connections fit the limit of open files.
-///
-/// A number that the file spells out is kept or refused. Where it says nothing, as many are served
-/// as there is room for, and it is told: so Redis does with `maxclients`.
-fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, String> {
-    let most = most_connections();
-    let spelled_out: usize = listeners
-        .iter()
-        .filter_map(|one| one.settings.max_connections)
-        .sum();
-    let room = most.saturating_sub(spelled_out);
-    let open: Vec<_> = listeners
-        .iter_mut()
-        .filter(|one| one.settings.max_connections.is_none())
-        .collect();
-    let share = room / open.len().max(1);
-    if spelled_out > most || (share == 0 && !open.is_empty()) {
-        return Err(format!(
-            "max_connections: {spelled_out} connections need two open files each, and the limit of \
-             open files (RLIMIT_NOFILE) leaves room for {most}: lower the one or raise the other"
-        ));
-    }
-    let mut warning = None;
-    for listener in open {
-        if listener.max_connections > share {
-            warning = Some(format!(
-                "max_connections is lowered from {} to {share}: the limit of open files \
-                 (RLIMIT_NOFILE) leaves no room for more",
-                listener.max_connections
-            ));
-            listener.max_connections = share;
-        }
-    }
-    let total = listeners.iter().map(|one| one.max_connections).sum();
-    raise_file_limit(total).map_err(|error| format!("can't raise RLIMIT_NOFILE: {error}"))?;
-    Ok(warning)
-}
 
 /// Serves until SIGTERM or SIGINT, then drains. `environment` is what `prepared` was made with.
 ///
@@ -111,23 +77,23 @@ fn fit_connections(listeners: &mut [ListenerParts]) -> Result<Option<String>, St
 /// [`AppError::Start`].
 pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result<(), AppError> {
     let start = |error: String| AppError::Start(vec![error]);
-    // Declared first, so that it is the last to end.
-    let log =
-        start_log(&prepared.config.log).map_err(|error| start(format!("the log: {error}")))?;
-    let lowered = fit_connections(&mut prepared.listeners).map_err(|reason| {
-        let file = prepared.config.path.display();
-        AppError::Configuration(vec![format!("{file}: {reason}")])
-    })?;
-    prepared.warnings.extend(lowered);
     let upstreams = std::mem::take(&mut prepared.upstreams);
+    let identity = prepared.identity.take();
+    // Before there is a second thread, and so before the log.
+    let listeners = &mut prepared.listeners;
+    let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
     let (loaded, config) = split(prepared);
-    for warning in &loaded.warnings {
+    // Declared before what uses it, so that it is the last to end.
+    let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
+    for warning in loaded.warnings.iter().chain(&settled.warnings) {
         tracing::warn!("{warning}");
     }
-    let audit = match config.audit.decisions {
+    settled.tell();
+    let audit = match config.audit.settings.decisions {
         AuditDecisions::None => Audit::none(),
-        AuditDecisions::Deny => {
-            Audit::open(config.audit.path.as_deref()).map_err(|error| start(error.to_string()))?
+        AuditDecisions::Deny | AuditDecisions::All => {
+            Audit::open(&config.audit.sink, config.audit.settings)
+                .map_err(|error| start(error.to_string()))?
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,9 +117,14 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
         let running = Arc::clone(&service)
-            .start(config.workers)
+            .start(settled.sockets, config.runtime.workers)
             .await
-            .map_err(|errors| AppError::Start(errors.iter().map(ToString::to_string).collect()))?;
+            .map_err(|errors| not_started(&errors))?;
+        // To the end of the drain: so long it says that nobody should come any more.
+        let serving = settled.admin.serve(&service, &log.losses());
+        let _serving = serving.map_err(|error| start(error.to_string()))?;
+        systemd::start_watchdog(Arc::downgrade(&ends.service))
+            .map_err(|error| start(error.to_string()))?;
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(
             version,
@@ -161,24 +132,29 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
             policy = hash,
             "respgate serves"
         );
-        if let Some(period) = config.watch_files {
+        if let Some(period) = config.runtime.watch_files {
             tokio::spawn(watch::watch(Arc::clone(&service), configuration, period));
         }
+        systemd::ready(&format!("serving {}", bound.join(", ")));
         let signal = ends.next().await;
-        tracing::info!(signal, deadline = ?DRAIN, "draining: no new connections");
-        let cut = tokio::select! {
-            cut = running.drain(Instant::now() + DRAIN) => cut,
-            signal = ends.next() => {
-                tracing::warn!(signal, "second signal: ending at once");
-                return Ok(());
-            }
-        };
-        tracing::info!(cut, "respgate ends");
+        ends.drain(running, signal, config.runtime.drain_timeout)
+            .await;
         Ok(())
     });
     // A reload may hang in a file system that does.
     runtime.shutdown_timeout(LAST_RELOAD);
     served
+}
+
+fn not_started(errors: &[StartError]) -> AppError {
+    AppError::Start(errors.iter().map(ToString::to_string).collect())
+}
+
+/// Reloads, and tells the service manager. Reads files; it logs what it does.
+fn reload(service: &Service, cause: Cause) {
+    let told = systemd::reload_begins();
+    let failed = service.reload(cause).is_err();
+    told.ends(failed);
 }
 
 /// The signals that end the program, and the one that doesn't.
@@ -215,7 +191,23 @@ impl Ends {
     /// Beside everything else: files may take their time. It logs what it does.
     fn reload(&self) {
         tracing::info!("SIGHUP: reloading the configuration and all that it names");
+        // Whatever becomes of the rest: logrotate has renamed its file.
+        self.service.audit().reopen();
         let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || service.reload(Cause::Signal));
+        tokio::task::spawn_blocking(move || reload(&service, Cause::Signal));
+    }
+
+    /// Lets sessions finish, for so long at most; a second signal ends it at once. Reloads go on.
+    async fn drain(&mut self, running: Running, signal: &str, timeout: Duration) {
+        tracing::info!(signal, deadline = ?timeout, "draining: no new connections");
+        systemd::stopping(timeout);
+        tokio::select! {
+            cut = running.drain(Instant::now() + timeout) => {
+                tracing::info!(cut, "respgate ends");
+            }
+            signal = self.next() => {
+                tracing::warn!(signal, "second signal: ending at once");
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin;
 use crate::app::{self, AppError, Prepared, Teachers};
 use crate::config;
 use crate::demo;
@@ -51,6 +52,16 @@ enum Command {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
+    },
+    /// Ask the respgate that runs with this configuration whether it is ready, at admin.probe or
+    /// admin.bind. Exit code 0: yes, 1: no.
+    Healthcheck {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Only whether it is alive, whatever its upstreams do.
+        #[arg(long)]
+        live: bool,
     },
     /// Start a throwaway Redis and the proxy, and show what it does.
     Demo {
@@ -97,6 +108,7 @@ pub fn main() -> ExitCode {
             user,
             command,
         } => explain_one(&config, &user, &command),
+        Command::Healthcheck { config, live } => healthcheck(&config, live),
         Command::Demo { once } => demo::run(once)
             .map(|()| 0)
             .map_err(|error| AppError::Start(vec![error.to_string()])),
@@ -203,6 +215,36 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
         None => Ok(0),
         Some(refusal) => {
             say(&format!("reason:  {}", refusal.label()));
+            Ok(1)
+        }
+    }
+}
+
+/// What else may be wrong with the file by now is no news of the process that runs.
+fn healthcheck(path: &std::path::Path, live: bool) -> Result<u8, AppError> {
+    let config = match config::load(path, config::environment()) {
+        Ok(loaded) => loaded.config,
+        Err(error) => match error.partial {
+            Some(partial) => *partial,
+            None => {
+                let problems = error.problems.0.iter().map(ToString::to_string);
+                return Err(AppError::Configuration(problems.collect()));
+            }
+        },
+    };
+    let admin = config.admin;
+    let Some(address) = admin.probe.or(admin.bind) else {
+        let problem = "admin: there is nobody to ask: set admin.probe or admin.bind";
+        let problem = format!("{}: {problem}", path.display());
+        return Err(AppError::Configuration(vec![problem]));
+    };
+    match admin::ask_health(&address, live) {
+        Ok(text) => {
+            say(&text);
+            Ok(0)
+        }
+        Err(reason) => {
+            complain(&reason);
             Ok(1)
         }
     }

@@ -12,11 +12,12 @@
 //! - [`rewrite`]: rename and substitute.
 //! - [`session`]: one client's protocol state: owed replies, MULTI, AUTH.
 //!
-//! Around it stand thin shells: [`config`], [`telemetry`], [`tls`], [`net`], [`proxy`], and [`app`]
-//! and [`cli`] which put them together. Imports run one way; `tests/architecture.rs` holds the table.
+//! Around it stand thin shells: [`config`], [`telemetry`], [`tls`], [`net`], [`proxy`], [`admin`], and
+//! [`app`] and [`cli`] which put them together. Imports run one way; `tests/architecture.rs` holds the table.
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod command;

@@ -150,7 +150,8 @@ fn learn_from(upstreams: &[Connector], table: &Table) -> (Vec<Command>, Vec<Stri
             Err(error) => failed.push(format!(
                 "upstream.{} ({}) can't be asked for commands that the table lacks: {error}. Start it \
                  first, or declare them in policy.extra_commands",
-                settings.name, settings.address
+                settings.name,
+                settings.shown_addresses()
             )),
         }
     }

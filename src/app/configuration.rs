@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{Config, Listener};
+use crate::config::{Audit, AuditDecisions, Config, Listener};
 use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
 use crate::telemetry::LogLevelHandle;
 
 use super::commands::Teachers;
+use super::open_files::fit_connections;
 use super::prepare::prepare;
-use super::{AppError, Prepared, fit_connections};
+use super::{AppError, Prepared};
 
 /// Where the configuration is, and what it said when the process began.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl ConfigurationFile {
                 AppError::Configuration(problems) | AppError::Start(problems) => problems,
             },
         )?;
-        let lowered = fit_connections(&mut prepared.listeners)
+        let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;
         prepared.warnings.extend(lowered);
         let file = self.path.display();
@@ -107,6 +108,7 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         memory: config.limits.memory,
         quotas: config.limits.quotas.clone(),
         auth: config.limits.auth,
+        audit: config.audit.settings,
         fingerprint: fingerprint.finalize().into(),
     };
     let loaded = Loaded {
@@ -181,9 +183,14 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
         let known = old.upstreams.iter().any(|one| one.name == upstream.name);
         differ(format!("upstream.{} (it is new)", upstream.name), !known);
     }
-    differ("runtime.workers".to_owned(), old.workers != new.workers);
-    let audit = |config: &Config| format!("{:?}", config.audit);
-    differ("audit".to_owned(), audit(old) != audit(new));
+    let runtime = |config: &Config| format!("{:?}", config.runtime);
+    differ("runtime".to_owned(), runtime(old) != runtime(new));
+    let audit = (&old.audit, &new.audit);
+    differ("audit.path".to_owned(), audit.0.sink != audit.1.sink);
+    // Nobody writes it, and what writes is there from the start or not at all.
+    let none = |audit: &Audit| audit.settings.decisions == AuditDecisions::None;
+    let begins = none(audit.0) && !none(audit.1);
+    differ("audit.decisions".to_owned(), begins);
     differ("log.format".to_owned(), old.log.json != new.log.json);
     keys
 }

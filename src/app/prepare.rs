@@ -17,6 +17,7 @@ use crate::tls::ServerTls;
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
 use super::configuration::file_digest;
+use super::privileges::Identity;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
@@ -65,11 +66,16 @@ pub fn prepare(
         warn_of_unknown_users(&config, policy, &mut warnings);
         check_identities(&config, &listeners, &mut problems);
     }
-    if config.audit.decisions != AuditDecisions::None
-        && let Err(error) = Audit::check(config.audit.path.as_deref())
+    if config.audit.settings.decisions != AuditDecisions::None
+        && let Err(error) = Audit::check(&config.audit.sink)
     {
         problems.push(format!("{}: {error}", path.display()));
     }
+    let identity = Identity::find(&config.runtime).unwrap_or_else(|wrong| {
+        let line = |problem| format!("{}: {problem}", path.display());
+        problems.extend(wrong.iter().map(line));
+        None
+    });
     match (names, policy) {
         (Some(names), Some(policy)) if problems.is_empty() => {
             let limits = Limits {
@@ -87,6 +93,7 @@ pub fn prepare(
                 listeners,
                 upstreams,
                 warnings,
+                identity,
             })
         }
         _ => Err(AppError::Configuration(problems)),

@@ -21,27 +21,59 @@ pub fn check_upstreams(prepared: &Prepared) -> Result<(Vec<String>, bool), AppEr
     for connector in &prepared.upstreams {
         let settings = connector.settings();
         let name = &settings.name;
-        match runtime.block_on(inspect(connector, prepared.rules.table())) {
-            Err(error) => {
-                wrong = true;
-                lines.push(format!("upstream.{name} ({}): {error}", settings.address));
+        let mut roles = Vec::new();
+        for (index, address) in settings.addresses.iter().enumerate() {
+            match runtime.block_on(inspect(connector, index, prepared.rules.table())) {
+                Err(error) => {
+                    wrong = true;
+                    lines.push(format!("upstream.{name} ({address}): {error}"));
+                }
+                Ok(inspection) => {
+                    let (told, bad) = describe(prepared, settings, address, &inspection);
+                    wrong |= bad;
+                    let place = match settings.addresses.len() {
+                        1 => format!("upstream.{name}"),
+                        _ => format!("upstream.{name} ({address})"),
+                    };
+                    lines.extend(told.into_iter().map(|line| format!("{place}: {line}")));
+                    roles.push((address, inspection.facts));
+                }
             }
-            Ok(inspection) => {
-                let (told, bad) = describe(prepared, settings, &inspection);
-                wrong |= bad;
-                lines.extend(
-                    told.into_iter()
-                        .map(|line| format!("upstream.{name}: {line}")),
-                );
-            }
+        }
+        if let Some(problem) = which_is_used(settings, &roles) {
+            wrong = true;
+            lines.push(format!("upstream.{name}: {problem}"));
         }
     }
     Ok((lines, wrong))
 }
 
+/// What is wrong with several addresses together: nobody or more than one says that he is the master.
+fn which_is_used(
+    settings: &config::Upstream,
+    asked: &[(&UpstreamAddress, Facts)],
+) -> Option<String> {
+    // Sentinels are all alike. Where none answered, each has said so.
+    let alike = asked.iter().all(|(_, facts)| facts.mode == "sentinel");
+    if settings.addresses.len() == 1 || alike {
+        return None;
+    }
+    let masters = asked.iter().filter(|(_, facts)| facts.role == "master");
+    let masters: Vec<_> = masters.map(|(address, _)| address.to_string()).collect();
+    match masters.len() {
+        0 => Some("none of its addresses is a master: nobody is served".to_owned()),
+        1 => None,
+        _ => Some(format!(
+            "has several masters, of which the first is used at start: {}",
+            masters.join(", ")
+        )),
+    }
+}
+
 fn describe(
     prepared: &Prepared,
     settings: &config::Upstream,
+    address: &UpstreamAddress,
     inspection: &Inspection,
 ) -> (Vec<String>, bool) {
     let facts = &inspection.facts;
@@ -63,7 +95,7 @@ fn describe(
         ));
     }
     if inspection.open {
-        let who = match settings.address {
+        let who = match address {
             UpstreamAddress::Unix(_) => "Whoever may open its socket",
             UpstreamAddress::Tcp { .. } => "Whoever reaches it",
         };

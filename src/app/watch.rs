@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::proxy::{Cause, Service};
 
 use super::configuration::ConfigurationFile;
+use super::reload;
 
 /// What can be told of a file without reading it; behind all links.
 type Look = Vec<(PathBuf, Option<Facts>)>;
@@ -50,9 +51,8 @@ pub(super) async fn watch(
         let settled = last.as_ref() == Some(&now);
         if *known != now && settled {
             let service = Arc::clone(&service);
-            // It logs what it does. A failure is not tried again before the next change.
-            let done = tokio::task::spawn_blocking(move || service.reload(Cause::File)).await;
-            drop(done);
+            // A failure is not tried again before the next change.
+            let _ = tokio::task::spawn_blocking(move || reload(&service, Cause::File)).await;
             loaded = Some(now.clone());
         }
         last = Some(now);

@@ -13,11 +13,13 @@
 //! - `learn`: commands that the table lacks, from what a server says of them; `merge`: from what
 //!   several say.
 //! - `name`: [`NameIndex`], a perfect hash from names to small numbers.
-//! - `category`, `flags`: the closed sets that Redis sorts its commands into.
+//! - `category`, `flags`: the closed sets that Redis sorts its commands into; `class`: what metrics
+//!   count by.
 //! - `record`, `generated`: the static data. `generate.py NEWEST OLDER… > generated.rs` writes it from
 //!   what the named redis-server binaries say.
 
 mod category;
+mod class;
 mod databases;
 mod flags;
 mod gate;
@@ -33,6 +35,7 @@ mod table;
 mod tests;
 
 pub use category::{Categories, Category};
+pub use class::Class;
 pub use databases::{Databases, UnreadableDatabase, database};
 pub use flags::{Flag, Flags};
 pub use gate::Gate;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use super::category::{Categories, Category};
+use super::class::Class;
 use super::databases::Databases;
 use super::flags::{Flag, Flags};
 use super::gate::Gate;
@@ -36,6 +37,8 @@ pub struct Command {
     pub flags: Flags,
     /// The ACL categories it belongs to.
     pub categories: Categories,
+    /// What metrics count it as.
+    pub class: Class,
     /// Where its keys are.
     pub keys: Keys,
     /// Where its channels are.
@@ -120,6 +123,7 @@ impl Command {
             arity,
             flags,
             categories,
+            class: Class::of(categories),
             need: Need::of(&keys, channels),
             keys,
             channels,

@@ -9,7 +9,9 @@ use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
 use super::types::{Config, ListenerKind};
-use super::{environment, identity, limits, listener, raw, settings, upstream};
+use super::{
+    admin, audit, environment, identity, limits, listener, raw, runtime, settings, upstream,
+};
 
 /// A configuration that holds, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let identities = identity::read(&mut root, &seen);
     let (acl_files, extra_commands) = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
-    let (workers, watch_files) = settings::runtime(&mut root);
+    let admin = admin::read(&mut root, &listeners);
     let config = Config {
         path: path.to_owned(),
         listeners,
@@ -89,12 +91,11 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,
         limits: limits::limits(&mut root),
-        workers,
-        watch_files,
-        audit: settings::audit(&mut root),
+        runtime: runtime::read(&mut root),
+        admin,
+        audit: audit::audit(&mut root),
         log: settings::log(&mut root),
     };
-    settings::admin(&mut root);
     warn_of_missing_addresses(&config, root.report);
     root.finish();
     config

@@ -6,9 +6,12 @@
 //!
 //! - [`load()`] reads the file (`raw`), lays the environment over it (`environment`) and validates
 //!   section by section, collecting every problem on the way.
-//! - `commands`: what `policy.extra_commands` declares; `limits`: `[limits]` with its tables.
+//! - `audit`: `[audit]`; `commands`: what `policy.extra_commands` declares; `limits`: `[limits]` with its
+//!   tables.
 //! - `section` walks the tables; `parse` knows the spelling of single values.
 
+mod admin;
+mod audit;
 mod commands;
 mod environment;
 mod identity;
@@ -19,6 +22,7 @@ mod parse;
 mod problem;
 mod raw;
 mod report;
+mod runtime;
 mod section;
 mod settings;
 #[cfg(test)]

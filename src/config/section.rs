@@ -117,14 +117,22 @@ impl<'a> Section<'a> {
 
     /// A boolean.
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        Some(self.flag(key)?.1)
+    }
+
+    /// The same with its place.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<(Entry<'a>, bool)> {
         let entry = self.take(key)?;
-        match &entry.raw {
-            Raw::Boolean(value) => return Some(*value),
-            Raw::Variable { text, .. } if text == "true" => return Some(true),
-            Raw::Variable { text, .. } if text == "false" => return Some(false),
-            _ => entry.problem("must be true or false"),
+        let value = match &entry.raw {
+            Raw::Boolean(value) => Some(*value),
+            Raw::Variable { text, .. } if text == "true" => Some(true),
+            Raw::Variable { text, .. } if text == "false" => Some(false),
+            _ => None,
+        };
+        if value.is_none() {
+            entry.problem("must be true or false");
         }
-        None
+        Some((entry, value?))
     }
 
     /// An integer within `range`.
@@ -328,6 +336,14 @@ impl<'a> Entry<'a> {
         text
     }
 
+    /// The integer, where it is one.
+    pub(super) fn integer(&self) -> Option<i64> {
+        match &self.raw {
+            Raw::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// The text through a parser, whose error is noted.
     pub(super) fn parsed<T>(&self, parser: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         parser(self.text()?)
@@ -377,6 +393,23 @@ impl<'a> Entry<'a> {
             return Vec::new();
         }
         self.into_items().unwrap_or_default()
+    }
+
+    /// The entries of a list, or a text that stands alone; what a variable holds is a list between
+    /// commas.
+    pub(super) fn into_listed(self) -> Vec<Entry<'a>> {
+        let Raw::Variable { name, text } = &self.raw else {
+            return self.into_one_or_many();
+        };
+        let items = text.split(',').map(|item| Entry {
+            report: self.report,
+            key: self.key.clone(),
+            raw: Raw::Variable {
+                name: name.clone(),
+                text: item.trim().to_owned(),
+            },
+        });
+        items.collect()
     }
 
     /// The table; anything else is noted.

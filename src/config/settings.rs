@@ -1,15 +1,14 @@
-//! The single tables: `[policy]`, `[rewrite]`, `[runtime]`, `[admin]`, `[audit]`, `[log]`.
+//! The single tables: `[policy]`, `[rewrite]`, `[log]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::command::Command;
 
 use super::commands;
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Address, Audit, AuditDecisions, Log, LogLevel};
+use super::types::{Address, Log, LogLevel};
 
 /// `[rewrite]`: pairs of a command, folded to lower case, and what stands for it; sorted.
 pub(super) struct Rewrite {
@@ -91,55 +90,6 @@ fn addresses(mut table: Section<'_>) -> Vec<(Address, Address)> {
         }
     }
     pairs.into_iter().collect()
-}
-
-/// The number of worker threads, 0 lets the program choose; and how often files are looked at for
-/// changes.
-pub(super) fn runtime(root: &mut Section<'_>) -> (usize, Option<Duration>) {
-    let mut section = root.table("runtime");
-    // More threads than any host has cores is a slip.
-    let workers = section.integer("workers", 0..=1024, 0);
-    // A dozen stat() calls a second are nothing; a revoked certificate should be refused soon.
-    let second = Duration::from_secs(1);
-    let watch_files = section.duration_or_never("watch_files", Some(second));
-    section.finish();
-    (workers as usize, watch_files)
-}
-
-/// `[admin]`: even an empty table asks for it.
-pub(super) fn admin(root: &mut Section<'_>) {
-    root.not_built("admin", None, "metrics, health and status over HTTP");
-}
-
-/// Where decisions are written, and which.
-pub(super) fn audit(root: &mut Section<'_>) -> Audit {
-    let mut section = root.table("audit");
-    let base = section.report.base();
-    let path = section.text("path").and_then(|entry| {
-        entry.parsed(|text| match text {
-            "" => Err("must be a path, or \"-\" for stdout".to_owned()),
-            "-" => Ok(None),
-            _ => Ok(Some(base.join(text))),
-        })
-    });
-    let choices = [
-        ("deny", Some(AuditDecisions::Deny)),
-        ("all", None),
-        ("none", Some(AuditDecisions::None)),
-    ];
-    let decisions = match section.choice("decisions", &choices) {
-        Some((_, Some(decisions))) => decisions,
-        Some((entry, None)) => {
-            entry.not_built("writes what was allowed, too");
-            AuditDecisions::Deny
-        }
-        None => AuditDecisions::Deny,
-    };
-    section.finish();
-    Audit {
-        path: path.flatten(),
-        decisions,
-    }
 }
 
 /// How the log is written, and how much.

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admin;
 mod commands;
 mod environment;
 mod files;
@@ -128,9 +129,9 @@ fn a_short_file_has_the_documented_defaults() {
     assert_eq!(config.limits.max_args, 1_048_576);
     assert_eq!(config.limits.max_inspect_buffer, 1 << 20);
     assert_eq!(config.limits.write_timeout, Duration::from_secs(60));
-    assert_eq!(config.workers, 0);
-    assert_eq!(config.audit.path, None);
-    assert_eq!(config.audit.decisions, AuditDecisions::Deny);
+    assert_eq!(config.runtime.workers, 0);
+    assert_eq!(config.audit.sink, AuditSink::Stdout);
+    assert_eq!(config.audit.settings.decisions, AuditDecisions::Deny);
     assert!(!config.log.json);
     assert_eq!(config.log.level, LogLevel::Info);
 }

@@ -39,10 +39,10 @@ pub struct Config {
     pub addresses: Vec<(Address, Address)>,
     /// Bounds on what a peer may make us hold.
     pub limits: Limits,
-    /// Worker threads; 0 lets the program choose.
-    pub workers: usize,
-    /// How often files are looked at for changes; `None`: never.
-    pub watch_files: Option<Duration>,
+    /// How the process lives.
+    pub runtime: Runtime,
+    /// Where the operator's own tools ask.
+    pub admin: Admin,
     /// The audit.
     pub audit: Audit,
     /// The log.
@@ -156,8 +156,8 @@ pub enum TlsVersion {
 pub struct Upstream {
     /// The table's name.
     pub name: String,
-    /// Where it is.
-    pub address: UpstreamAddress,
+    /// Where it is, in the file's order; never empty. Of several, the master is used.
+    pub addresses: Vec<UpstreamAddress>,
     /// `None`: AUTH with the password alone.
     pub username: Option<String>,
     /// As it stood in `password_file` at the start; `None`: no AUTH at all.
@@ -191,8 +191,8 @@ pub struct UpstreamTls {
     pub ca: Option<PathBuf>,
     /// Our own chain and its key, both PEM; `None`: we show no certificate.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name or address that the upstream's certificate must hold.
-    pub server_name: String,
+    /// The name or address that the certificate must hold, for each of the upstream's addresses.
+    pub server_names: Vec<String>,
 }
 
 /// Where an upstream is.
@@ -271,22 +271,96 @@ pub struct Quota {
     pub bytes_per_second: Option<NonZeroU64>,
 }
 
+/// `[runtime]`: how the process lives.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Worker threads; 0 lets the program choose.
+    pub workers: usize,
+    /// After SIGTERM, what is not done by then is cut.
+    pub drain_timeout: Duration,
+    /// Who the process is from before its first thread on; `None`: who started it.
+    pub user: Option<Account>,
+    /// `None`: that user's own. Only with a user.
+    pub group: Option<Account>,
+    /// How often files are looked at for changes; `None`: never.
+    pub watch_files: Option<Duration>,
+    /// Whether it shuts itself in by Landlock, where the kernel has that.
+    pub landlock: bool,
+}
+
+/// A user or a group of the system. Not root.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Account {
+    /// As the system's databases know it.
+    Name(String),
+    /// Its number.
+    Number(u32),
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Admin {
+    /// Serves everything. One that isn't loopback comes with a token file.
+    pub bind: Option<Bind>,
+    /// Serves the health paths, to anybody.
+    pub probe: Option<Bind>,
+    /// Where the token stands that every change needs; it is read again at each use.
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[audit]`
 #[derive(Clone, Debug)]
 pub struct Audit {
-    /// `None`: stdout.
-    pub path: Option<PathBuf>,
+    /// Where it goes.
+    pub sink: AuditSink,
+    /// What it says.
+    pub settings: AuditSettings,
+}
+
+/// Where the audit goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditSink {
+    /// To stdout.
+    Stdout,
+    /// To a file, which is appended to; or to a pipe.
+    File(PathBuf),
+    /// To the system's log, through its local socket.
+    Syslog,
+    /// To systemd's journal, with fields.
+    Journal,
+}
+
+/// What the audit says, and what happens where it can't.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuditSettings {
     /// Which decisions are written.
     pub decisions: AuditDecisions,
+    /// How keys are written.
+    pub keys: AuditKeys,
+    /// Whether begins and ends of sessions are written.
+    pub connections: bool,
+    /// Whether commands are refused while their lines can't be written; or else lines are dropped.
+    pub refuse: bool,
 }
 
 /// Which decisions the audit holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AuditDecisions {
+    /// All.
+    All,
     /// Refusals.
     Deny,
     /// Nothing.
     None,
+}
+
+/// How the audit writes keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuditKeys {
+    /// As they are.
+    Plain,
+    /// Their SHA-256.
+    Sha256,
 }
 
 /// `[log]`
@@ -347,6 +421,27 @@ impl fmt::Display for Bind {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+// === impl Account ===
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// All addresses in one line, for messages.
+    pub fn shown_addresses(&self) -> String {
+        let shown: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        shown.join(", ")
     }
 }
 

@@ -8,6 +8,10 @@ use super::parse;
 use super::section::{Entry, Section};
 use super::types::{Connections, Secret, Upstream, UpstreamAddress, UpstreamTls};
 
+/// Addresses of one upstream: a master and its replicas. Each is asked for its role whenever the master
+/// is looked for, so a list of a hundred is a slip.
+const MOST_ADDRESSES: usize = 16;
+
 /// Reads all upstreams, sorted by name. The names come for themselves, of broken ones too: what
 /// refers to one is not wrong because of that.
 pub(super) fn read(root: &mut Section<'_>) -> (Vec<Upstream>, Vec<String>) {
@@ -30,36 +34,20 @@ pub(super) fn read(root: &mut Section<'_>) -> (Vec<Upstream>, Vec<String>) {
 }
 
 fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
-    let entry = section.required_text("address");
-    let address = entry.as_ref().and_then(|entry| {
-        let text = entry.text()?;
-        match parse::upstream_address(text, section.report.base()) {
-            Ok(address) => Some(address),
-            // redis://user:password@host is what people have at hand.
-            Err(reason) if text.contains('@') => {
-                entry.secret_problem(reason);
-                None
-            }
-            Err(reason) => {
-                entry.problem(reason);
-                None
-            }
-        }
-    });
+    let addresses = read_addresses(&mut section);
     // Even an empty table says that this upstream speaks TLS.
     let tls_entry = section.take("tls");
     let plaintext = tls_entry.is_none();
     let insecure = section.boolean("insecure_plaintext").unwrap_or(false);
-    if let (Some(entry), Some(address)) = (&entry, &address)
-        && plaintext
-        && !insecure
-        && !parse::is_local(address)
-    {
-        entry.problem(
-            "a remote upstream without TLS carries everything in the clear; \
-             say insecure_plaintext = true if that network is safe",
-        );
+    for (entry, address) in &addresses {
+        if plaintext && !insecure && !parse::is_local(address) {
+            entry.problem(
+                "a remote upstream without TLS carries everything in the clear; \
+                 say insecure_plaintext = true if that network is safe",
+            );
+        }
     }
+    let addresses: Vec<_> = addresses.into_iter().map(|(_, address)| address).collect();
     if insecure && !plaintext {
         let key = section.key("insecure_plaintext");
         let reason = "is not used: this upstream is spoken to over TLS";
@@ -99,12 +87,15 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
     let max_connections = section.integer("max_connections", 1..=10_000_000, 10_000);
     let tls = tls_entry
         .and_then(Entry::into_table)
-        .and_then(|section| read_tls(section, address.as_ref()));
+        .and_then(|section| read_tls(section, &addresses));
     let connect_timeout = section.duration("connect_timeout", Duration::from_secs(2));
     section.finish();
+    if addresses.is_empty() {
+        return None;
+    }
     Some(Upstream {
         name: name.to_owned(),
-        address: address?,
+        addresses,
         username: username.and_then(|entry| entry.text().map(str::to_owned)),
         password,
         password_file: password_path,
@@ -115,8 +106,45 @@ fn read_one(name: &str, mut section: Section<'_>) -> Option<Upstream> {
     })
 }
 
+/// The addresses that are in order, each with its place in the file: a text, or a list of them. A
+/// variable of the environment holds a list between commas.
+fn read_addresses<'a>(section: &mut Section<'a>) -> Vec<(Entry<'a>, UpstreamAddress)> {
+    let entries = match section.take("address") {
+        None => {
+            section.missing("address", "is required");
+            return Vec::new();
+        }
+        Some(entry) if entry.raw.is_empty() => {
+            entry.problem("must not be empty");
+            return Vec::new();
+        }
+        Some(entry) => entry.into_listed(),
+    };
+    if let Some(one_too_many) = entries.get(MOST_ADDRESSES) {
+        one_too_many.problem(format!(
+            "is one too many: an upstream has at most {MOST_ADDRESSES} addresses"
+        ));
+    }
+    let mut addresses: Vec<(Entry<'a>, UpstreamAddress)> = Vec::new();
+    for entry in entries {
+        let Some(text) = entry.text() else {
+            continue;
+        };
+        match parse::upstream_address(text, section.report.base()) {
+            Ok(address) if addresses.iter().any(|(_, known)| *known == address) => {
+                entry.problem("stands there twice");
+            }
+            Ok(address) => addresses.push((entry, address)),
+            // redis://user:password@host is what people have at hand.
+            Err(reason) if text.contains('@') => entry.secret_problem(reason),
+            Err(reason) => entry.problem(reason),
+        }
+    }
+    addresses
+}
+
 /// What a table says of TLS. A table that is there asks for it, an empty one too.
-fn read_tls(mut section: Section<'_>, address: Option<&UpstreamAddress>) -> Option<UpstreamTls> {
+fn read_tls(mut section: Section<'_>, addresses: &[UpstreamAddress]) -> Option<UpstreamTls> {
     let base = section.report.base();
     let ca = section.path("ca");
     let mut file = |key| section.text(key).filter(|entry| !entry.raw.is_empty());
@@ -135,24 +163,24 @@ fn read_tls(mut section: Section<'_>, address: Option<&UpstreamAddress>) -> Opti
     let spelled_out = section
         .text("server_name")
         .filter(|name| !name.raw.is_empty());
-    let server_name = match (&spelled_out, address) {
-        (Some(entry), _) => entry.parsed(|text| Ok(text.to_owned())),
-        (None, Some(UpstreamAddress::Tcp { host, .. })) => Some(host.clone()),
-        (None, Some(UpstreamAddress::Unix(_))) => {
-            section.missing(
-                "server_name",
-                "is required: a unix socket has no name that the certificate could hold",
-            );
-            None
-        }
-        // The address has a problem of its own.
-        (None, None) => None,
+    let spelled_out = spelled_out.and_then(|entry| entry.text().map(str::to_owned));
+    let name_of = |address: &UpstreamAddress| match (&spelled_out, address) {
+        (Some(name), _) => Some(name.clone()),
+        (None, UpstreamAddress::Tcp { host, .. }) => Some(host.clone()),
+        (None, UpstreamAddress::Unix(_)) => None,
     };
+    let server_names: Option<Vec<String>> = addresses.iter().map(name_of).collect();
+    if server_names.is_none() {
+        section.missing(
+            "server_name",
+            "is required: a unix socket has no name that the certificate could hold",
+        );
+    }
     section.finish();
     Some(UpstreamTls {
         ca,
         identity,
-        server_name: server_name?,
+        server_names: server_names?,
     })
 }
 

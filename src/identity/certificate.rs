@@ -27,6 +27,8 @@ pub struct Certificate {
     pub issuer_spki_sha256: String,
     /// The whole subject, RFC 4514 order and escaping, for the audit.
     pub subject: String,
+    /// The issuer's whole name, in the same form, for the audit.
+    pub issuer: String,
     /// The serial number, lower-case hex, for the audit.
     pub serial: String,
     /// Seconds since the Unix epoch after which the certificate, or one of its chain, is expired.

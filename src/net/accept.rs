@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,13 +15,15 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::Bind;
 
+use super::Stream;
+
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// A unix socket; its file is removed when the listener is dropped.
-    Unix(UnixListener, SocketFile),
+    /// A unix socket; its file, where it is ours, is removed when the listener is dropped.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// The bound sockets of one listener, which share its places: one taker for all of them, because
@@ -54,22 +56,33 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, Default)]
 pub struct Backoff(Duration);
 
+/// A socket that listens and belongs to no runtime yet: bound while the process still may.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A unix socket, and its file where that is ours.
+    Unix(StdUnixListener, Option<SocketFile>),
+}
+
 /// Binds a listener's address.
 ///
 /// # Errors
 /// Those of the socket.
-pub fn listen(bind: &Bind) -> io::Result<Listener> {
-    match bind {
-        Bind::Tcp(address) => listen_tcp(*address).map(Listener::Tcp),
+pub fn bind(address: &Bind) -> io::Result<Bound> {
+    match address {
+        Bind::Tcp(address) => bind_tcp(*address).map(Bound::Tcp),
         Bind::Unix(path) => {
             remove_stale(path)?;
-            let listener = UnixListener::bind(path)?;
-            Ok(Listener::Unix(listener, SocketFile(path.clone())))
+            let listener = StdUnixListener::bind(path)?;
+            let file = SocketFile(path.clone());
+            listener.set_nonblocking(true)?;
+            Ok(Bound::Unix(listener, Some(file)))
         }
     }
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -80,7 +93,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// A socket file that nobody listens on was left behind by a crash. Anything else is not ours to
@@ -103,6 +116,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Gives it to the runtime that this is called in.
+    ///
+    /// # Errors
+    /// The runtime can't watch it.
+    pub fn listen(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Self::Unix(listener, file) => Listener::Unix(UnixListener::from_std(listener)?, file),
+        })
     }
 }
 
@@ -166,6 +194,23 @@ impl Accepted {
         self.peer().map(|peer| super::effective(peer.ip()))
     }
 
+    /// The socket, for the runtime that this is called in.
+    ///
+    /// # Errors
+    /// It is dead already.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream, _) => {
+                stream.set_nonblocking(true)?;
+                Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
+            }
+            Self::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Ok(Stream::Unix(tokio::net::UnixStream::from_std(stream)?))
+            }
+        }
+    }
+
     /// Closes the socket without the rest of TCP's ceremony where its bytes were never wanted.
     pub fn refuse(self) {
         if let Self::Tcp(stream, _) = &self {
@@ -216,18 +261,18 @@ mod tests {
         assert_eq!(backoff.fail(), Backoff::FIRST);
     }
 
-    #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_file_is_not() {
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_file_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let live = listen(&Bind::Unix(path.clone())).unwrap();
-        let again = listen(&Bind::Unix(path.clone())).unwrap_err();
+        let live = bind(&Bind::Unix(path.clone())).unwrap();
+        let again = bind(&Bind::Unix(path.clone())).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
         drop(live);
         assert!(!path.exists());
         std::fs::write(&path, "data").unwrap();
-        assert!(listen(&Bind::Unix(path.clone())).is_err());
+        assert!(bind(&Bind::Unix(path.clone())).is_err());
         assert!(path.exists());
     }
 }

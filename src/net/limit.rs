@@ -41,8 +41,9 @@ pub struct AddressPermit {
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// Descriptors beside the connections: listeners, runtimes, control connections, files.
-const SPARE_FILES: u64 = 128;
+/// Descriptors beside the connections of clients and their upstreams: listeners, runtimes (three a
+/// worker), control and shared connections, the admin address, the audit, files that are being read.
+pub const SPARE_FILES: u64 = 128;
 
 // === impl ConnectionLimit ===
 
@@ -132,20 +133,16 @@ impl Drop for AddressPermit {
     }
 }
 
-/// How many connections the hard limit of open files leaves room for, each with its upstream.
-pub fn most_connections() -> usize {
-    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(SPARE_FILES) / 2).unwrap_or(usize::MAX)
+/// The hard limit of open files.
+pub fn most_files() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
-/// Raises the soft limit of open files so that `connections` fit.
+/// Raises the soft limit of open files to `needed`, if it is lower.
 ///
 /// # Errors
-/// The system refuses: more than [`most_connections`].
-pub fn raise_file_limit(connections: usize) -> io::Result<()> {
-    let needed = (connections as u64)
-        .saturating_mul(2)
-        .saturating_add(SPARE_FILES);
+/// The system refuses: more than [`most_files`].
+pub fn raise_file_limit(needed: u64) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < needed) {
         let raised = Rlimit {

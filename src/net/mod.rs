@@ -3,13 +3,15 @@
 //! Knows addresses and file descriptors; nothing of RESP, TLS or users.
 
 mod accept;
+mod inherited;
 mod limit;
 mod source;
 mod stream;
 
-pub use accept::{Accepted, Backoff, Listener, Listeners, listen};
+pub use accept::{Accepted, Backoff, Bound, Listener, Listeners, bind};
+pub use inherited::{Inherited, InheritedError};
 pub use limit::{
-    AddressPermit, ConnectionLimit, ConnectionPermit, PerAddress, most_connections,
+    AddressPermit, ConnectionLimit, ConnectionPermit, PerAddress, SPARE_FILES, most_files,
     raise_file_limit,
 };
 pub use source::{Sources, effective};

@@ -1,6 +1,7 @@
 //! A TCP or unix stream, as one type.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -26,13 +29,43 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(20))
     .with_retries(3);
 
-/// Connects to `host:port`; the name is resolved anew each time.
+/// Between two attempts of one connect: RFC 8305's "Connection Attempt Delay". An address that says
+/// nothing must not use up the time of the others that the name has.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(250);
+
+/// Connects to `host:port`; the name is resolved anew each time. Where it has several addresses, the
+/// next one is tried as soon as the last has failed, or has said nothing for a moment; the first that
+/// answers is taken.
 ///
 /// # Errors
-/// Those of the last address that was tried.
+/// Those of the last address that failed.
 pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    Stream::tcp(stream)
+    connect_any(lookup_host((host, port)).await?).await
+}
+
+async fn connect_any(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Stream> {
+    let mut next = addresses.next();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    // What is still being tried is given up with it.
+    let mut attempts = JoinSet::new();
+    loop {
+        if let Some(address) = next.take() {
+            next = addresses.next();
+            if next.is_none() && attempts.is_empty() {
+                return Stream::tcp(TcpStream::connect(address).await?);
+            }
+            attempts.spawn(TcpStream::connect(address));
+        }
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(stream))) => return Stream::tcp(stream),
+                Some(Ok(Err(error))) => failure = error,
+                Some(Err(error)) => failure = io::Error::other(error),
+                None => return Err(failure),
+            },
+            () = sleep(NEXT_ATTEMPT), if next.is_some() => {}
+        }
+    }
 }
 
 // === impl Stream ===
@@ -119,5 +152,67 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream as StdTcpStream};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// A port that takes no connection: its queue is full.
+    fn silent() -> (Socket, Vec<StdTcpStream>, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let patience = Duration::from_millis(200);
+        let connect = |_| StdTcpStream::connect_timeout(&address, patience).ok();
+        let queued: Vec<_> = (0..10).map_while(connect).collect();
+        assert!(queued.len() < 10, "the queue never fills");
+        (socket, queued, address)
+    }
+
+    fn refusing() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    fn peer(stream: &Stream) -> Option<SocketAddr> {
+        match stream {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_does_not_use_up_the_time_of_the_others() {
+        let (_socket, _queued, silent) = silent();
+        let good = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good_at = good.local_addr().unwrap();
+        for addresses in [
+            vec![good_at],
+            vec![silent, good_at],
+            vec![refusing(), silent, refusing(), good_at],
+        ] {
+            let stream = connect_any(addresses.into_iter()).await.unwrap();
+            assert_eq!(peer(&stream), Some(good_at));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_all_refuse_there_is_no_connection() {
+        let kind = async |addresses: Vec<SocketAddr>| {
+            let connected = connect_any(addresses.into_iter()).await;
+            connected.map(|_| ()).unwrap_err().kind()
+        };
+        let refused = io::ErrorKind::ConnectionRefused;
+        assert_eq!(kind(vec![refusing()]).await, refused);
+        assert_eq!(kind(vec![refusing(), refusing()]).await, refused);
+        assert_eq!(kind(Vec::new()).await, io::ErrorKind::NotFound);
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::Quota;
 use crate::net::{Accepted, AddressPermit, Backoff, ConnectionPermit, Listeners};
-use crate::telemetry::Event;
+use crate::telemetry::{Event, Verdict};
 
 use super::generation::{Generation, ListenerState};
 use super::quotas::{Place, Whose};
@@ -106,9 +106,14 @@ fn admit(
     } else {
         "connections_per_ip"
     };
+    service.metrics.main.listeners[listening.index]
+        .refused
+        .add(reason);
     tracing::info!(listener = listening.name, %peer, reason, "connection refused");
     service.audit.write(&Event {
         event: "connection_refused",
+        verdict: Some(Verdict::Deny),
+        generation: Some(service.keeper.rules().generation()),
         listener: &listening.name,
         peer: &peer.to_string(),
         reason,

@@ -16,11 +16,15 @@ use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
-use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
+use crate::tls::{
+    HandshakeFailureKind, ServerStream, ServerTls, Shaken, handshake_failure, version_of,
+};
 
 use super::acceptor::{Arrival, Permits};
 use super::generation::Generation;
+use super::health::State;
 use super::host::{Peer, SessionHost};
+use super::metrics::{ListenerMetrics, Meter, ThreadMetrics};
 use super::quotas::{Dues, enter_as};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
@@ -44,6 +48,9 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// What Redis says to whom it has no room for.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
+/// The version of TLS where a handshake has failed: what was agreed upon is gone with it.
+const UNKNOWN_VERSION: &str = "unknown";
+
 /// A client that doesn't take our last line is not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -56,6 +63,7 @@ struct Client {
     listening: Arc<Listening>,
     /// What it was let in by.
     generation: Arc<Generation>,
+    meter: Meter,
     /// Its places in the limits, and among the sessions.
     _places: (Permits, SessionGuard),
     /// What it shares with others of its user and its address.
@@ -72,7 +80,8 @@ pub(super) fn serve(
     arrival: Arrival,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let admitted = Box::pin(admit(Arc::clone(&service), arrival));
+    let metrics = Arc::clone(&trunks.metrics);
+    let admitted = Box::pin(admit(Arc::clone(&service), metrics, arrival));
     async move {
         let _place = place;
         let Some((mut client, session)) = admitted.await else {
@@ -84,7 +93,11 @@ pub(super) fn serve(
             session: client.id,
             opened: Instant::now().into_std(),
             dues: client.dues.take(),
+            refusals: 0,
+            meter: &mut client.meter,
         };
+        let user = session.login().user().map(|user| user.name());
+        host.tell_connection("connection_opened", user, "", None);
         let listening = &client.listening;
         let mut relay = Relay::new(
             (&service, &trunks),
@@ -100,7 +113,9 @@ pub(super) fn serve(
             let (shared, own) = relay.session().counts();
             tracing::debug!(session = client.id, shared, own, "requests by connection");
         }
+        relay.tell_end(&end);
         drop(relay);
+        client.meter.ended(end.label());
         part(&service, &mut client, &end).await;
         tracing::debug!(session = client.id, end = end.label(), "session closed");
     }
@@ -108,7 +123,11 @@ pub(super) fn serve(
 
 /// From the first byte to a session: handshake, identity, user. `None`: the client is gone, or sent
 /// away.
-async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Session)> {
+async fn admit(
+    service: Arc<Service>,
+    metrics: Arc<ThreadMetrics>,
+    arrival: Arrival,
+) -> Option<(Client, Session)> {
     let Arrival {
         socket,
         listening,
@@ -118,6 +137,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     } = arrival;
     let settings = generation.settings();
     let state = settings.listener(listening.index)?;
+    let counters = &metrics.listeners[listening.index];
     let peer_address = socket.peer();
     let source = socket.source();
     let mut peer = Peer {
@@ -125,9 +145,11 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
         source,
+        proxy: None,
+        tls: None,
         certificate: None,
     };
-    let stream = match into_stream(socket) {
+    let stream = match socket.into_stream() {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(peer = peer.address, %error, "gone before it was served");
@@ -137,8 +159,10 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let mut downstream = match &state.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
-            let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
+            let (stream, certificate) =
+                shake_hands(tls, stream, deadline, &service, (&peer, counters)).await?;
             peer.certificate = certificate;
+            peer.tls = version_of(stream.get_ref().1);
             Downstream::Tls(Box::new(stream))
         }
     };
@@ -151,12 +175,8 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(identity) => identity,
         Err(unmatched) => {
             let refusal = ConnectionRefusal::NoIdentity;
-            peer.refuse(
-                &service.audit,
-                None,
-                refusal.label(),
-                &unmatched.to_string(),
-            );
+            counters.refused.add(refusal.label());
+            peer.refuse(&service, refusal.label(), &unmatched.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -166,7 +186,8 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
-            peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
+            counters.refused.add(refusal.label());
+            peer.refuse(&service, refusal.label(), &error.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -175,20 +196,24 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let user = login.user().map(|user| user.name());
     if !enter_as(&mut dues, &service.quotas, user, &settings.quotas) {
         let limit = "its user has limits.user.max_connections";
-        peer.refuse(&service.audit, None, "user_connections", limit);
+        peer.refuse(&service, "user_connections", limit);
         say_last(&mut downstream, FULL).await;
         return None;
     }
     let upstream = &service.upstreams[listening.upstream];
-    if upstream.facts.load().is_none() {
-        tracing::debug!(
-            peer = peer.address,
-            "closed: the upstream has not answered yet"
-        );
+    // A suspicion is for the session to wait out, when it has something to ask.
+    let is_down = upstream.availability.status().state == State::Down
+        && upstream.availability.target().await.is_err();
+    if is_down || upstream.facts.load().is_none() {
+        counters.refused.add("no_upstream");
+        tracing::debug!(peer = peer.address, "closed: the upstream is not there");
         return None;
     }
     let (id, guard) = service.open_session();
     let user = login.user().map(|user| user.name().to_owned());
+    let meter = service
+        .metrics
+        .open_session(&metrics, listening.index, user.as_deref());
     tracing::debug!(
         session = id,
         listener = peer.listener,
@@ -198,9 +223,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         "session opened"
     );
     let mut session = Session::new(id, login, &generation);
-    if let Some(Some(addresses)) = settings.addresses.get(listening.upstream) {
+    if let Some(addresses) = settings.address_map(listening.upstream, upstream) {
         let sentinel = listening.kind == ListenerKind::Sentinel;
-        session.map_addresses(Arc::clone(addresses), sentinel);
+        session.map_addresses(addresses, sentinel);
     }
     // A Sentinel has few clients, and they come to listen. It has no ECHO either.
     let sentinel = listening.kind == ListenerKind::Sentinel;
@@ -213,6 +238,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         id,
         listening,
         generation,
+        meter,
         _places: (permits, guard),
         dues,
     };
@@ -239,15 +265,11 @@ async fn hold(relay: &mut Relay<'_>, upstream: &Upstream) -> End {
 async fn part(service: &Service, client: &mut Client, end: &End) {
     let Client { peer, id, .. } = client;
     if let End::Desync(error) = end {
+        client.meter.desync(client.listening.upstream);
         tracing::error!(session = id, %error, "replies out of step: both sides are closed");
         service.audit.write(&Event {
-            event: "desync",
-            session: Some(*id),
-            listener: &peer.listener,
-            peer: &peer.address,
-            reason: "desync",
             detail: Some(error.to_string()),
-            ..Event::default()
+            ..peer.event("desync", Some(*id), "desync")
         });
     }
     match end {
@@ -283,26 +305,13 @@ fn local_address(socket: &Accepted) -> String {
     }
 }
 
-fn into_stream(socket: Accepted) -> io::Result<Stream> {
-    match socket {
-        Accepted::Tcp(stream, _) => {
-            stream.set_nonblocking(true)?;
-            Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
-        }
-        Accepted::Unix(stream) => {
-            stream.set_nonblocking(true)?;
-            Ok(Stream::Unix(tokio::net::UnixStream::from_std(stream)?))
-        }
-    }
-}
-
 /// The TLS handshake, and what the certificate says; `None` if either fails.
 async fn shake_hands(
     tls: &ServerTls,
     stream: Stream,
     deadline: Instant,
     service: &Service,
-    peer: &Peer,
+    (peer, counters): (&Peer, &ListenerMetrics),
 ) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
     let handshake = timeout_at(deadline, tls.acceptor().accept(ReadAhead::new(stream)));
@@ -314,29 +323,36 @@ async fn shake_hands(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let failure = handshake_failure(&error);
+            let reason = failure.kind.label();
+            counters.handshakes.add((reason, UNKNOWN_VERSION));
             if failure.kind == HandshakeFailureKind::Closed {
                 // A health check, or a client that changed its mind: a peer going away is no error.
                 tracing::debug!(peer = peer.address, "gone during the handshake");
                 return None;
             }
-            peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
+            counters.refused.add(reason);
+            peer.refuse(service, reason, &failure.text);
             return None;
         }
         Err(_) => {
-            peer.refuse(
-                &service.audit,
-                None,
-                "handshake_timeout",
-                "no handshake in time",
-            );
+            let kind = HandshakeFailureKind::Timeout;
+            counters.handshakes.add((kind.label(), UNKNOWN_VERSION));
+            counters.refused.add("handshake_timeout");
+            peer.refuse(service, "handshake_timeout", "no handshake in time");
             return None;
         }
     };
     // A resumed session skips the verifier: date and trust are asked anew each time.
+    let shaken = Shaken::of(stream.get_ref().1);
     match tls.verified(stream.get_ref().1, SystemTime::now()) {
-        Ok(certificate) => Some((stream, certificate)),
+        Ok(certificate) => {
+            counters.handshakes.add((shaken.result, shaken.version));
+            Some((stream, certificate))
+        }
         Err(refusal) => {
-            peer.refuse(&service.audit, None, refusal.label(), &refusal.to_string());
+            counters.handshakes.add((refusal.label(), shaken.version));
+            counters.refused.add(refusal.label());
+            peer.refuse(service, refusal.label(), &refusal.to_string());
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None
         }

@@ -16,6 +16,8 @@ use crate::rewrite::Addresses;
 use crate::session::Rules;
 use crate::tls::ServerTls;
 
+use super::service::Upstream;
+
 /// All that one generation consists of. Most of the proxy needs the rules alone.
 #[derive(Debug)]
 pub struct Generation {
@@ -30,8 +32,9 @@ pub(super) struct Settings {
     pub(super) identities: Vec<identity::Rule>,
     /// By the listener's number. `None`: the configuration has it no more, and nobody may use it.
     pub(super) listeners: Vec<Option<ListenerState>>,
-    /// By the upstream's number: what its replies are mapped by; `None`: nothing is.
-    pub(super) addresses: Vec<Option<Arc<Addresses>>>,
+    /// By the upstream's number and that of its address: what its replies are mapped by; `None`:
+    /// nothing is.
+    pub(super) addresses: Vec<Vec<Option<Arc<Addresses>>>>,
     /// A client that takes nothing for so long is cut.
     pub(super) write_timeout: Duration,
     /// What a client may leave unread where it shares connections, bytes.
@@ -83,6 +86,12 @@ impl Settings {
     /// A listener of the configuration.
     pub(super) fn listener(&self, index: usize) -> Option<&ListenerState> {
         self.listeners.get(index)?.as_ref()
+    }
+
+    /// What replies of an upstream are mapped by, from its address in use.
+    pub(super) fn address_map(&self, index: usize, upstream: &Upstream) -> Option<Arc<Addresses>> {
+        let address = upstream.availability.status().address.unwrap_or_default();
+        self.addresses.get(index)?.get(address)?.clone()
     }
 }
 

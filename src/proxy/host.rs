@@ -5,14 +5,18 @@ use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::command::Class;
+use crate::config::AuditDecisions;
 use crate::identity::Certificate;
-use crate::policy::{LogEntry, Whereabouts, explain};
+use crate::policy::{Decision, DenyReason, Explanation, LogEntry, User, Whereabouts, explain};
 use crate::session::{
-    ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Throttle, UserChange,
+    Allowed, ChangeError, FilesError, Host, Oversight, Refusal, Refused, Revoked, Severity, Tally,
+    Throttle, UserChange,
 };
-use crate::telemetry::{Audit, Event};
+use crate::telemetry::{AlternativeNames, CertificateFields, Event, Totals, Verdict};
 use crate::tls;
 
+use super::metrics::Meter;
 use super::quotas::{Dues, enter_as};
 use super::service::Service;
 use super::standing::Expulsion;
@@ -28,6 +32,10 @@ pub(super) struct Peer {
     pub(super) local: String,
     /// The address that rules and limits mean; `None`: a unix socket.
     pub(super) source: Option<IpAddr>,
+    /// The socket's own peer, where a PROXY header named another one as `address`.
+    pub(super) proxy: Option<String>,
+    /// The version of TLS; `None`: plaintext, or not there yet.
+    pub(super) tls: Option<&'static str>,
     /// Shared with every connection that shows the same.
     pub(super) certificate: Option<Arc<Certificate>>,
 }
@@ -41,13 +49,16 @@ pub(super) struct SessionHost<'a> {
     pub(super) opened: Instant,
     /// What it shares with others of its user and its address; `None`: there are no such limits.
     pub(super) dues: Option<Box<Dues>>,
+    /// Requests that were refused.
+    pub(super) refusals: u64,
+    pub(super) meter: &'a mut Meter,
 }
 
 /// Why a session ends that has lived for `max_lifetime`.
 pub(super) const LIFETIME: &str = "lifetime";
 
-/// The most of one key that is written.
-const MAX_KEY: usize = 256;
+/// The most of any other word that is written.
+const MAX_WORD: usize = 256;
 
 /// The longest name of an unknown command that is written. Longer ones, and those with other bytes
 /// than names have, may be anything: a value, a password. Before AUTH even a short one may be: the
@@ -58,7 +69,7 @@ const MAX_NAME: usize = 32;
 
 impl Peer {
     /// Writes that the connection is refused.
-    pub(super) fn refuse(&self, audit: &Audit, session: Option<u64>, reason: &str, detail: &str) {
+    pub(super) fn refuse(&self, service: &Service, reason: &str, detail: &str) {
         tracing::info!(
             listener = self.listener,
             peer = self.address,
@@ -67,9 +78,11 @@ impl Peer {
             detail,
             "connection refused"
         );
-        audit.write(&Event {
+        service.audit.write(&Event {
+            verdict: Some(Verdict::Deny),
+            generation: Some(service.keeper.rules().generation()),
             detail: Some(detail.to_owned()),
-            ..self.event("connection_refused", session, reason)
+            ..self.event("connection_refused", None, reason)
         });
     }
 
@@ -85,7 +98,9 @@ impl Peer {
             session,
             listener: &self.listener,
             peer: &self.address,
-            certificate: self.subject(),
+            proxy: self.proxy.as_deref(),
+            tls: self.tls,
+            certificate: self.certificate.as_deref().map(certificate_fields),
             reason,
             ..Event::default()
         }
@@ -175,7 +190,32 @@ impl SessionHost<'_> {
 
     /// An event of this session, to be told more of.
     pub(super) fn event<'a>(&'a self, event: &'a str, reason: &'a str) -> Event<'a> {
-        self.peer.event(event, Some(self.session), reason)
+        Event {
+            generation: Some(self.service.keeper.rules().generation()),
+            ..self.peer.event(event, Some(self.session), reason)
+        }
+    }
+
+    /// Writes that the session begins, or that it has ended, where the audit has such lines.
+    pub(super) fn tell_connection(
+        &self,
+        event: &str,
+        user: Option<&str>,
+        reason: &str,
+        tally: Option<Totals>,
+    ) {
+        if self.service.audit.settings().connections {
+            self.service.audit.write(&Event {
+                user,
+                tally,
+                ..self.event(event, reason)
+            });
+        }
+    }
+
+    fn shown_keys(&self, names: &[Vec<u8>]) -> Vec<String> {
+        let shown = |name: &Vec<u8>| self.service.audit.shown_key(name);
+        names.iter().map(shown).collect()
     }
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
@@ -186,7 +226,67 @@ impl SessionHost<'_> {
 }
 
 impl Host for SessionHost<'_> {
+    #[inline]
+    fn oversight(&self) -> Oversight {
+        let audit = &self.service.audit;
+        let settings = audit.settings();
+        match settings.decisions {
+            _ if settings.refuse && !audit.has_room() => Oversight::Suspended,
+            AuditDecisions::All => Oversight::Each,
+            AuditDecisions::Deny | AuditDecisions::None => Oversight::Refused,
+        }
+    }
+
+    fn allowed(&mut self, allowed: &Allowed<'_>) {
+        let rules = allowed.rules;
+        let user = allowed.user.and_then(|name| rules.policy().user(name));
+        let told = match (user, allowed.id) {
+            (Some(user), Some(id)) if allowed.is_judged => {
+                let whereabouts = allowed.whereabouts;
+                Some(explain(user, id, &allowed.args, whereabouts, rules.table()))
+            }
+            _ => None,
+        };
+        // What the request itself has changed may look otherwise now.
+        let is_allowed = |told: &Explanation| matches!(told.decision, Decision::Allow(_));
+        let rule = told.as_ref().filter(|told| is_allowed(told));
+        let audit = &self.service.audit;
+        let event = Event {
+            verdict: Some(Verdict::Allow),
+            generation: Some(rules.generation()),
+            user: allowed.user,
+            command: Some(allowed.command),
+            database: only(allowed.whereabouts),
+            keys: told
+                .as_ref()
+                .map_or_else(Vec::new, |told| self.shown_keys(&told.names)),
+            rule: rule.map(|told| told.rule.clone()),
+            ..self.peer.event("allowed", Some(self.session), "")
+        };
+        // Where nothing is served without its line, room was asked for before.
+        match audit.settings().refuse {
+            true => audit.insist(&event),
+            false => audit.write(&event),
+        }
+    }
+
+    fn counted(&mut self, tally: &Tally) {
+        self.meter.allowed(tally);
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        let name = user.map(|user| user.name());
+        self.meter.acts_as(&self.service.metrics, name);
+    }
+
     fn refused(&mut self, refused: &Refused<'_>) {
+        if !matches!(refused.refusal, Refusal::Protocol(_)) {
+            self.refusals += 1;
+        }
+        let class = refused
+            .id
+            .map_or(Class::Other, |id| refused.rules.table().command(id).class);
+        self.meter.denied(class, refused.refusal.label());
         users::note_denial(self, refused);
         let rules = refused.rules;
         let user = refused.user.and_then(|name| rules.policy().user(name));
@@ -203,10 +303,14 @@ impl Host for SessionHost<'_> {
         let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
             (by_policy.then_some(told.rule), told.names, told.offender)
         });
-        // Whom it would have changed.
         let offender = match refused.refusal {
-            Refusal::Privileged => refused.args.get(2).map(<[u8]>::to_vec),
-            _ => offender,
+            Refusal::Policy(DenyReason::Key { .. } | DenyReason::Channel { .. }) => {
+                offender.map(|key| self.service.audit.shown_key(&key))
+            }
+            // Whom it would have changed.
+            Refusal::Privileged => refused.args.get(2).map(shown_word),
+            // A database, or a parameter of the configuration.
+            _ => offender.as_deref().map(shown_word),
         };
         // Where it matters: to users that may use some only.
         let databases = match refused.whereabouts {
@@ -238,13 +342,17 @@ impl Host for SessionHost<'_> {
             ),
         }
         self.service.audit.write(&Event {
+            verdict: Some(Verdict::Deny),
+            generation: Some(rules.generation()),
             user: refused.user,
+            tried: refused.tried.map(|name| shown_user(name, refused)),
             command: command.as_deref(),
+            database: only(refused.whereabouts),
             databases,
-            keys: names.iter().map(|name| shown_key(name)).collect(),
-            refused: offender.map(|name| shown_key(&name)),
+            keys: self.shown_keys(&names),
+            refused: offender,
             rule,
-            ..self.event("refused", reason)
+            ..self.peer.event("refused", Some(self.session), reason)
         });
     }
 
@@ -307,6 +415,35 @@ fn shown_name(refused: &Refused<'_>) -> Option<String> {
     }
 }
 
-fn shown_key(key: &[u8]) -> String {
-    String::from_utf8_lossy(&key[..key.len().min(MAX_KEY)]).into_owned()
+/// A name of the server's own making: a user, a database, a parameter.
+fn shown_word(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(MAX_WORD)]).into_owned()
+}
+
+/// Whom a failed AUTH has named. A name that nobody has may be a password in the wrong place.
+fn shown_user<'a>(name: &[u8], refused: &Refused<'a>) -> &'a str {
+    let user = std::str::from_utf8(name).ok();
+    let user = user.and_then(|name| refused.rules.policy().user(name));
+    user.map_or("(no such user)", |user| user.name())
+}
+
+/// The database, where there is no doubt.
+fn only(whereabouts: Whereabouts<'_>) -> Option<u32> {
+    match whereabouts {
+        Whereabouts::Among([one]) => Some(*one),
+        Whereabouts::Among(_) | Whereabouts::Anywhere => None,
+    }
+}
+
+fn certificate_fields(certificate: &Certificate) -> CertificateFields<'_> {
+    CertificateFields {
+        subject: &certificate.subject,
+        serial: &certificate.serial,
+        issuer: &certificate.issuer,
+        san: AlternativeNames {
+            dns: &certificate.dns,
+            uri: &certificate.uri,
+            email: &certificate.email,
+        },
+    }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::policy::User;
 use crate::session::{Desync, Facts, Pipe, Revoked, Session};
+use crate::telemetry::Totals;
 
 use super::budget::Holding;
 use super::connection::Downstream;
@@ -109,6 +110,8 @@ pub(super) struct Relay<'a> {
     deadlines: Deadlines,
     /// What the bell wakes.
     waker: Waker,
+    /// Bytes that came from the client, and that went to it.
+    bytes: (u64, u64),
 }
 
 /// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
@@ -163,6 +166,7 @@ impl<'a> Relay<'a> {
             unflushed: false,
             deadlines,
             waker: Waker::noop().clone(),
+            bytes: (0, 0),
         }
     }
 
@@ -171,11 +175,27 @@ impl<'a> Relay<'a> {
         &self.session
     }
 
+    /// Writes what the session has come to, where the audit has such lines.
+    pub(super) fn tell_end(&self, end: &End) {
+        let duration = self.host.opened.elapsed().as_millis();
+        let tally = Totals {
+            duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
+            bytes_in: self.bytes.0,
+            bytes_out: self.bytes.1,
+            requests: self.session.taken(),
+            requests_refused: self.host.refusals,
+        };
+        let user = self.session.login().user().map(|user| user.name());
+        let host = &self.host;
+        host.tell_connection("connection_closed", user, end.label(), Some(tally));
+    }
+
     /// Relays until something ends it.
     pub(super) async fn run(&mut self, facts: &Facts) -> End {
         std::future::poll_fn(|cx| {
             self.buffers().into_iter().for_each(spare::lend);
             let polled = self.poll(cx, facts);
+            self.host.meter.owed(self.session.owed());
             // Backwards: so that each is what it was, the next time.
             self.buffers().into_iter().rev().for_each(spare::take_back);
             self.book();
@@ -268,6 +288,9 @@ impl<'a> Relay<'a> {
                     return Poll::Ready(End::Desync(error));
                 }
             }
+            if self.session.take_readonly() {
+                self.doubt_master();
+            }
             match self.write_replies(cx) {
                 Ok(wrote) => moved |= wrote,
                 Err(end) => return Poll::Ready(end),
@@ -278,12 +301,17 @@ impl<'a> Relay<'a> {
             }
             let may_end = self.retires() != retires;
             let changed = self.pay(allowed) | self.change_way() | may_end;
+            if self.is_stranded() && !self.session.has_ended() {
+                // It gets what it is owed, and goes to the new master by a new connection.
+                self.session.end();
+            }
             if let Some(end) = self.next_end() {
                 return Poll::Ready(end);
             }
             // Where both sockets were read to their ends, and nothing waits for what has come, another
             // round would find nothing.
-            let open = self.unread || self.unheard || !self.up.unscanned().is_empty();
+            let unsent = self.session.rides() && self.up.waiting() > 0;
+            let open = self.unread || self.unheard || unsent || !self.up.unscanned().is_empty();
             if !changed && up_to_date && !(moved && open) {
                 break;
             }
@@ -379,6 +407,8 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(len)) => {
                     moved = true;
                     self.traffic += len as u64;
+                    self.bytes.0 += len as u64;
+                    self.host.meter.received(len);
                     if self.session.has_ended() {
                         self.up.discard_input();
                         break;
@@ -461,6 +491,8 @@ impl<'a> Relay<'a> {
                     self.down.wrote(len);
                     self.traffic += len as u64;
                     self.passed += len as u64;
+                    self.bytes.1 += len as u64;
+                    self.host.meter.sent(len);
                     self.unflushed = true;
                     moved = true;
                 }
@@ -490,10 +522,12 @@ impl<'a> Relay<'a> {
             return delivered.then_some(End::Upstream);
         }
         if self.session.has_ended() && self.session.is_settled() {
-            return delivered.then_some(match self.retiring {
-                true => End::Lifetime,
+            let end = match self.is_stranded() {
+                true => End::Upstream,
+                false if self.retiring => End::Lifetime,
                 false => End::Done,
-            });
+            };
+            return delivered.then_some(end);
         }
         self.wants_upstream().then_some(End::WantsUpstream)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::command::Command;
 use crate::config;
@@ -62,6 +62,8 @@ pub struct LoadedSettings {
     pub quotas: config::Quotas,
     /// How often passwords may be wrong.
     pub auth: config::AuthLimits,
+    /// What the audit says.
+    pub audit: config::AuditSettings,
     /// Of all that it was made of, but the ACL files.
     pub fingerprint: Fingerprint,
 }
@@ -75,17 +77,6 @@ pub enum Cause {
     File,
     /// `POST /reload`.
     Admin,
-}
-
-/// What became of a reload.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When it ended.
-    pub at: SystemTime,
-    /// Who wanted it.
-    pub cause: Cause,
-    /// Everything that was wrong; none: it is in force.
-    pub problems: Vec<String>,
 }
 
 /// Where the users come from.
@@ -164,7 +155,7 @@ impl Service {
             for line in &loaded.stays {
                 tracing::warn!("reload: {line}");
             }
-            let fingerprint = settings.fingerprint;
+            let (fingerprint, audit) = (settings.fingerprint, settings.audit);
             let (memory, auth) = (settings.memory, settings.auth);
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
@@ -181,6 +172,8 @@ impl Service {
             let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
             throttle.set(auth.attempts, auth.interval);
             drop(throttle);
+            // Where there is none to write it, the configuration has said that it needs a restart.
+            self.audit.set(audit);
             for (name, most, per_address) in limits {
                 let listening = self.listeners.iter().find(|one| one.name == name);
                 if let Some(listening) = listening {
@@ -191,30 +184,12 @@ impl Service {
             Ok(reloaded)
         });
         drop(files);
-        let problems = done.as_ref().err().cloned().unwrap_or_default();
+        let by = (cause.label(), cause.label());
         match &done {
-            Ok(reloaded) => self.tell_reloaded(cause.label(), reloaded, &warnings),
-            Err(problems) => self.tell_failed(cause.label(), problems),
+            Ok(reloaded) => self.tell_reloaded(by, reloaded, &warnings),
+            Err(problems) => self.tell_failed(by, problems),
         }
-        let mut last = self
-            .last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = Some(LastReload {
-            at: SystemTime::now(),
-            cause,
-            problems,
-        });
         done
-    }
-
-    /// What became of the last reload that [`Service::reload`] has made.
-    pub fn last_reload(&self) -> Option<LastReload> {
-        let last = self
-            .last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        last.clone()
     }
 
     /// ACL LOAD of the user `caller`: the ACL files alone, and run-time changes go. What was done at run
@@ -251,13 +226,15 @@ impl Service {
         };
         let done = self.keeper.load(load, may_drop);
         match &done {
-            Ok(reloaded) => self.tell_reloaded("ACL LOAD", reloaded, &warnings),
-            Err(problems) => self.tell_failed("ACL LOAD", problems),
+            Ok(reloaded) => self.tell_reloaded(("ACL LOAD", caller), reloaded, &warnings),
+            Err(problems) => self.tell_failed(("ACL LOAD", caller), problems),
         }
         done
     }
 
-    fn tell_reloaded(&self, cause: &str, reloaded: &Reloaded, warnings: &[String]) {
+    /// `by`: who did it, as the audit says it.
+    fn tell_reloaded(&self, (cause, by): (&str, &str), reloaded: &Reloaded, warnings: &[String]) {
+        self.metrics.reloads.succeeded();
         let rules = self.keeper.snapshot();
         let policy = rules.policy().content_hash();
         let generation = rules.generation();
@@ -280,8 +257,10 @@ impl Service {
                 "reload: a run-time change of this user was not saved, and is lost"
             );
         }
-        self.audit.write(&Event {
+        self.audit.insist(&Event {
             event: "reload",
+            generation: Some(generation),
+            by: Some(by),
             reason: "reloaded",
             dropped: reloaded.dropped.clone(),
             detail: Some(format!("{cause}: generation {generation}, policy {policy}")),
@@ -289,7 +268,8 @@ impl Service {
         });
     }
 
-    fn tell_failed(&self, cause: &str, problems: &[String]) {
+    fn tell_failed(&self, (cause, by): (&str, &str), problems: &[String]) {
+        self.metrics.reloads.failed(problems);
         for problem in problems {
             tracing::error!("reload: {problem}");
         }
@@ -298,8 +278,10 @@ impl Service {
             problems = problems.len(),
             "reload failed: the old generation stays in force"
         );
-        self.audit.write(&Event {
+        self.audit.insist(&Event {
             event: "reload_failed",
+            generation: Some(self.keeper.rules().generation()),
+            by: Some(by),
             reason: "configuration",
             detail: Some(format!("{cause}: {}", problems.join("\n"))),
             ..Event::default()

@@ -10,20 +10,24 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::{self, ListenerKind};
-use crate::net::{self, ConnectionLimit, Listeners, PerAddress};
+use crate::net::{ConnectionLimit, Listeners, PerAddress};
 use crate::policy::AclLog;
 use crate::session::{Facts, Throttle};
 use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::availability::{Availability, UpstreamView};
 use super::bell::Bell;
 use super::budget::{self, Budget, Memory};
 use super::control;
+use super::heartbeat::Heart;
 use super::keeper::Keeper;
+use super::metrics::Metrics;
 use super::quotas::{Limited, Quotas};
-use super::reload::{Configuration, LastReload, Loaded, PolicyFiles};
+use super::reload::{Configuration, Loaded, PolicyFiles};
 use super::settle::settle;
+use super::sockets::{Sockets, failed};
 use super::upstream::Connector;
 use super::worker::Workers;
 
@@ -36,20 +40,20 @@ pub struct Service {
     pub(super) configuration: Box<dyn Configuration>,
     /// Where the users come from. Held by the one reload at a time.
     pub(super) files: Mutex<Arc<dyn PolicyFiles>>,
-    /// What became of the last reload.
-    pub(super) last_reload: Mutex<Option<LastReload>>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
     /// Written at refusals, read by ACL LOG.
     pub(super) acl_log: Mutex<AclLog>,
     pub(super) sessions: Sessions,
+    pub(super) heart: Heart,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
     /// What users and addresses have of their limits.
     pub(super) quotas: Arc<Quotas>,
     /// The memory that all clients may take.
     pub(super) budget: Arc<Budget>,
+    pub(super) metrics: Metrics,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -99,6 +103,8 @@ pub(super) struct Upstream {
     /// Whether clients share connections to it. They don't any more once it has refused what that
     /// takes.
     pub(super) is_shared: AtomicBool,
+    /// Whether it is there, and where.
+    pub(super) availability: Availability,
 }
 
 /// The count of sessions, and the word to end them.
@@ -140,6 +146,12 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A socket was passed to the process, and no listener is for it.
+    #[error(
+        "the inherited socket {0} (LISTEN_FDS) is neither an address in `bind` nor named after a \
+         listener that it fits"
+    )]
+    Inherited(String),
     /// A thread can't be started.
     #[error("can't start a worker thread: {0}")]
     Thread(io::Error),
@@ -173,9 +185,11 @@ impl Service {
         };
         let parts = &loaded.settings.listeners;
         let listeners: Vec<_> = parts.iter().enumerate().map(listening).collect();
+        let metrics = Metrics::new(listeners.len(), upstreams.len());
         let upstreams: Vec<_> = upstreams
             .into_iter()
             .map(|connector| Upstream {
+                availability: Availability::new(),
                 is_shared: AtomicBool::new(
                     connector.settings().connections == config::Connections::Shared,
                 ),
@@ -194,7 +208,6 @@ impl Service {
             bell,
             configuration,
             files: Mutex::new(files),
-            last_reload: Mutex::default(),
             listeners,
             upstreams,
             audit,
@@ -202,6 +215,8 @@ impl Service {
             throttle: Mutex::new(throttle),
             quotas: Quotas::new(),
             budget,
+            heart: Heart::new(),
+            metrics,
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),
@@ -211,23 +226,24 @@ impl Service {
         })
     }
 
-    /// Binds every address, and serves with `workers` threads (0: a number of its own choice).
+    /// Serves on these sockets, which were bound for its listeners, with `workers` threads (0: a
+    /// number of its own choice).
     ///
     /// # Errors
-    /// All addresses that can't be bound; then nothing is served.
-    pub async fn start(self: Arc<Self>, workers: usize) -> Result<Running, Vec<StartError>> {
+    /// A socket or a thread that the system doesn't give; then nothing is served.
+    pub async fn start(
+        self: Arc<Self>,
+        sockets: Sockets,
+        workers: usize,
+    ) -> Result<Running, Vec<StartError>> {
         let mut bound = Vec::new();
         let mut errors = Vec::new();
-        for listening in &self.listeners {
+        for (listening, given) in self.listeners.iter().zip(sockets.0) {
             let mut sockets = Vec::new();
-            for bind in &listening.bind {
-                match net::listen(bind) {
+            for (bind, socket) in listening.bind.iter().zip(given) {
+                match socket.listen() {
                     Ok(listener) => sockets.push(listener),
-                    Err(source) => errors.push(StartError::Bind {
-                        listener: listening.name.clone(),
-                        bind: bind.to_string(),
-                        source,
-                    }),
+                    Err(source) => errors.push(failed(&listening.name, bind, source)),
                 }
             }
             bound.push((Arc::clone(listening), Listeners::new(sockets)));
@@ -240,6 +256,7 @@ impl Service {
                 return Err(errors);
             }
         };
+        tokio::spawn(self.heart.join().keep());
         for index in 0..self.upstreams.len() {
             tokio::spawn(control::watch(Arc::clone(&self), index));
         }
@@ -257,6 +274,12 @@ impl Service {
             acceptors,
             workers,
         })
+    }
+
+    /// Whether every worker, and the thread that accepts, was seen at work within this time (at
+    /// least 1.5 seconds); not before it serves.
+    pub fn workers_alive(&self, within: Duration) -> bool {
+        self.heart.beats(within)
     }
 
     /// What the listeners of an upstream stand before. One without listeners serves nobody.
@@ -287,6 +310,16 @@ impl Service {
         self.quotas.limited()
     }
 
+    /// What is known of the upstreams, in the configuration's order: for metrics and status.
+    pub fn upstream_views(&self) -> Vec<UpstreamView> {
+        self.upstreams.iter().map(Upstream::view).collect()
+    }
+
+    /// The audit.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// The rules, and their changes.
     pub fn keeper(&self) -> &Keeper {
         &self.keeper
@@ -308,6 +341,26 @@ impl Upstream {
     /// The name of its table in the configuration.
     pub(super) fn name(&self) -> &str {
         &self.connector.settings().name
+    }
+
+    pub(super) fn view(&self) -> UpstreamView {
+        let status = self.availability.status();
+        let facts = self.facts.load();
+        let (pings, last_ping) = self.availability.pings();
+        let addresses = &self.connector.settings().addresses;
+        let address = status.address.and_then(|index| addresses.get(index));
+        UpstreamView {
+            name: self.name().to_owned(),
+            state: status.state,
+            since: status.since,
+            reason: status.reason,
+            address: address.map(ToString::to_string),
+            role: facts.as_ref().map(|facts| facts.role.clone()),
+            version: facts.as_ref().map(|facts| facts.version.to_string()),
+            connect_failures: self.connector.failures(),
+            pings,
+            last_ping,
+        }
     }
 }
 

@@ -32,8 +32,9 @@ pub(super) fn settle(
     });
     let listeners = states.collect();
     let addresses = upstreams.iter().map(|upstream| {
-        let settings = upstream.connector.settings();
-        map_addresses(&loaded.addresses, settings)
+        let addresses = upstream.connector.settings().addresses.iter();
+        let maps = addresses.map(|address| map_addresses(&loaded.addresses, address));
+        maps.collect()
     });
     Settings {
         listeners,
@@ -53,12 +54,12 @@ fn keep(tls: Arc<ServerTls>, old: Option<&ListenerState>) -> Arc<ServerTls> {
     }
 }
 
-/// The address map as seen from one upstream.
+/// The address map as seen from one address of an upstream.
 fn map_addresses(
     pairs: &[(config::Address, config::Address)],
-    upstream: &config::Upstream,
+    address: &UpstreamAddress,
 ) -> Option<Arc<Addresses>> {
-    let own_host = match &upstream.address {
+    let own_host = match address {
         UpstreamAddress::Tcp { host, .. } => host,
         UpstreamAddress::Unix(_) => "",
     };

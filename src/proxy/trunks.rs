@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 use crate::session::{Berth, Rider};
 
+use super::availability::{Down, Tenure};
+use super::metrics::{Counted, ThreadMetrics, Use};
 use super::service::Service;
 use super::upstream::{Dialogue, OpenPermit, UpstreamError, UpstreamStream};
 
@@ -24,6 +26,8 @@ pub(super) use line::Line;
 #[derive(Debug)]
 pub(super) struct Trunks {
     service: Arc<Service>,
+    /// The worker's counters.
+    pub(super) metrics: Arc<ThreadMetrics>,
     lines: RefCell<HashMap<Key, Entry>>,
     idle: RefCell<HashMap<Key, Vec<Own>>>,
 }
@@ -63,10 +67,13 @@ pub(super) struct Own {
     pub(super) name: Option<Box<[u8]>>,
     /// Nothing has been asked on it.
     pub(super) fresh: bool,
+    /// When it ends, the connection leads to no master any more.
+    pub(super) tenure: Tenure,
     /// It was idle when somebody last looked.
     stale: bool,
     /// Given back when it is closed.
     _permit: OpenPermit,
+    counted: Counted,
 }
 
 /// Why there is no connection.
@@ -74,8 +81,17 @@ pub(super) struct Own {
 pub(super) enum Unavailable {
     /// The upstream's `max_connections` are open.
     Full,
+    /// Nobody has tried: the upstream is known to be down.
+    Down(Down),
     /// This is the reason.
     Failed(Arc<UpstreamError>),
+}
+
+/// A connection that was just opened.
+struct Opened {
+    stream: UpstreamStream,
+    permit: OpenPermit,
+    tenure: Tenure,
 }
 
 /// Connections of one kind that are kept for the next session that needs its own. A burst of blocking
@@ -91,6 +107,7 @@ const MOST_LINES: usize = 8;
 impl Trunks {
     pub(super) fn new(service: Arc<Service>) -> Rc<Self> {
         Rc::new(Self {
+            metrics: service.metrics.add_thread(),
             service,
             lines: RefCell::default(),
             idle: RefCell::default(),
@@ -111,7 +128,7 @@ impl Trunks {
             let opening = match self.lines.borrow_mut().get_mut(&key) {
                 Some(Entry::Opening(opening)) => Some(Rc::clone(opening)),
                 Some(Entry::Open(lines)) => {
-                    lines.retain(|line| !line.is_closed());
+                    lines.retain(|line| !line.is_closed() && !line.is_retired());
                     let free = lines.iter().find(|line| !line.is_hindered());
                     let free = free.or(match lines.len() {
                         MOST_LINES.. => lines.first(),
@@ -153,8 +170,9 @@ impl Trunks {
         };
         let opened = self.connect(key, true).await;
         match opened {
-            Ok((stream, permit)) => {
-                let line = Line::start(&self.service, key, stream, permit);
+            Ok(opened) => {
+                let counted = self.metrics.count(key.0, Use::Shared);
+                let line = Line::start(&self.service, &self.metrics, key, opened, counted);
                 let ride = Ride::new(&line, key.1);
                 lines.push(line);
                 self.lines.borrow_mut().insert(key, Entry::Open(lines));
@@ -183,28 +201,40 @@ impl Trunks {
             let Some(mut own) = idle else {
                 break;
             };
-            // Or it was closed meanwhile, or says what nobody asked for.
-            if own.stream.is_quiet() {
+            // Or it was closed meanwhile, or says what nobody asked for, or is another's than the
+            // master's.
+            if !own.tenure.is_over() && own.stream.is_quiet() {
+                own.counted.turn(Use::Own);
                 return Ok(own);
             }
         }
-        let (stream, permit) = self.connect(key, false).await?;
+        let Opened {
+            stream,
+            permit,
+            tenure,
+        } = self.connect(key, false).await?;
         Ok(Own {
             stream,
             name: None,
             fresh: true,
+            tenure,
             stale: false,
             _permit: permit,
+            counted: self.metrics.count(upstream, Use::Own),
         })
     }
 
     /// Takes a connection back that is like this, and that nothing is left on.
     pub(super) fn give_back(&self, upstream: usize, berth: Berth, mut own: Own) {
+        if own.tenure.is_over() {
+            return;
+        }
         own.fresh = false;
         own.stale = false;
         let mut idle = self.idle.borrow_mut();
         let idle = idle.entry((upstream, berth)).or_default();
         if idle.len() < MOST_IDLE {
+            own.counted.turn(Use::Idle);
             idle.push(own);
         }
     }
@@ -212,12 +242,14 @@ impl Trunks {
     /// Closes what has been idle for a whole round.
     pub(super) fn tidy_up(&self) {
         for idle in self.idle.borrow_mut().values_mut() {
-            idle.retain_mut(|own| !std::mem::replace(&mut own.stale, true));
+            idle.retain_mut(|own| {
+                !std::mem::replace(&mut own.stale, true) && !own.tenure.is_over()
+            });
         }
         self.idle.borrow_mut().retain(|_, idle| !idle.is_empty());
         self.lines.borrow_mut().retain(|_, entry| match entry {
             Entry::Open(lines) => {
-                lines.retain(|line| !line.is_closed());
+                lines.retain(|line| !line.is_closed() && !line.is_retired());
                 !lines.is_empty()
             }
             Entry::Opening(_) => true,
@@ -230,11 +262,8 @@ impl Trunks {
         idle.values_mut().any(|idle| idle.pop().is_some())
     }
 
-    async fn connect(
-        &self,
-        (upstream, berth): Key,
-        shared: bool,
-    ) -> Result<(UpstreamStream, OpenPermit), Unavailable> {
+    async fn connect(&self, (upstream, berth): Key, shared: bool) -> Result<Opened, Unavailable> {
+        let counters = &self.metrics.upstreams[upstream];
         let upstream = &self.service.upstreams[upstream];
         let permit = loop {
             match upstream.connector.permit() {
@@ -244,10 +273,31 @@ impl Trunks {
                 None => return Err(Unavailable::Full),
             }
         };
-        let opened = upstream.connector.open_for(berth, shared).await;
-        let stream = opened.and_then(Dialogue::into_stream);
-        let stream = stream.map_err(|error| Unavailable::Failed(Arc::new(error)))?;
-        Ok((stream, permit))
+        let availability = &upstream.availability;
+        loop {
+            let target = availability.target().await.map_err(Unavailable::Down)?;
+            let opening = upstream.connector.open_for(target.address, berth, shared);
+            let opened = tokio::select! {
+                biased;
+                opened = opening => opened,
+                // What all have come to know needs no `connect_timeout` of each.
+                down = availability.down() => return Err(Unavailable::Down(down)),
+            };
+            if target.tenure.is_over() {
+                // Its master has moved meanwhile.
+                continue;
+            }
+            let stream = opened.and_then(Dialogue::into_stream).map_err(|error| {
+                counters.failures.add(error.label());
+                availability.doubt();
+                Unavailable::Failed(Arc::new(error))
+            })?;
+            return Ok(Opened {
+                stream,
+                permit,
+                tenure: target.tenure,
+            });
+        }
     }
 }
 

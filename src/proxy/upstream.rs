@@ -1,11 +1,12 @@
 //! Connections to an upstream, with the proxy's own AUTH sent and answered.
 
 mod credential;
+mod error;
 mod stream;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,10 +17,12 @@ use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
 use crate::resp::{Reply, ReplyScanner, encode_request, take_reply};
 use crate::session::Berth;
-use crate::tls::{TlsProblem, UpstreamTls, upstream_failure};
+use crate::tls::{TlsProblem, UpstreamTls};
 
 use credential::Credential;
 
+pub(super) use error::is_excuse;
+pub use error::{Nobody, UpstreamError};
 pub(super) use stream::UpstreamStream;
 
 /// Opens connections to one upstream: where it is, what it must prove, and who we are to it.
@@ -31,46 +34,13 @@ pub struct Connector {
     credential: Credential,
     /// Connections that sessions have.
     open: Arc<AtomicUsize>,
+    /// Connects that failed.
+    failures: AtomicU64,
 }
 
 /// One connection's place among the upstream's `max_connections`.
 #[derive(Debug)]
 pub(super) struct OpenPermit(Arc<AtomicUsize>);
-
-/// Why there is no upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// It can't be reached, or the connection broke.
-    #[error("can't reach the upstream: {0}")]
-    Io(io::Error),
-    /// It hung up.
-    #[error("the upstream closed the connection")]
-    Closed,
-    /// One of us two doesn't accept the other.
-    #[error("TLS: {0}")]
-    Tls(String),
-    /// It didn't answer within `connect_timeout`; and what was waited for.
-    #[error("the upstream did not answer in time ({0})")]
-    Timeout(&'static str),
-    /// It refuses our own AUTH.
-    #[error("the upstream refuses our AUTH: {0}")]
-    Credential(String),
-    /// It wants a password, and there is none for it.
-    #[error("the upstream asks for a password: set its password_file")]
-    NoCredential,
-    /// It no longer takes us for who we logged in as.
-    #[error("the upstream has forgotten our login: {0}")]
-    LoggedOut(String),
-    /// It doesn't let us into this database.
-    #[error("the upstream refuses SELECT: {0}")]
-    Database(String),
-    /// It doesn't answer ECHO, by which connections that clients share are checked.
-    #[error("the upstream refuses ECHO, so clients can't share connections to it: {0}")]
-    NoEcho(String),
-    /// It says something that no Redis says here.
-    #[error("unexpected answer of the upstream: {0}")]
-    Answer(String),
-}
 
 /// A connection on which one request is asked at a time: for AUTH, and for the control connection.
 #[derive(Debug)]
@@ -105,33 +75,6 @@ fn shown_error(error: &str, password: &str) -> String {
     }
 }
 
-// === impl UpstreamError ===
-
-impl UpstreamError {
-    /// Whether it was there and ended the connection.
-    pub(super) fn is_hangup(&self) -> bool {
-        match self {
-            Self::Closed => true,
-            Self::Io(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            ),
-            _ => false,
-        }
-    }
-}
-
-impl From<io::Error> for UpstreamError {
-    fn from(error: io::Error) -> Self {
-        match upstream_failure(&error) {
-            Some(text) => Self::Tls(text),
-            // Also an end of TLS without close_notify, of which rustls has much more to say.
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            None => Self::Io(error),
-        }
-    }
-}
-
 // === impl Connector ===
 
 impl Connector {
@@ -147,6 +90,7 @@ impl Connector {
             tls,
             credential,
             open: Arc::default(),
+            failures: AtomicU64::new(0),
         })
     }
 
@@ -160,6 +104,11 @@ impl Connector {
         self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
     }
 
+    /// When the certificates end that the TLS was made from, by what they are for.
+    pub(super) fn certificate_expiry(&self) -> &[(&'static str, i64)] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::expiry)
+    }
+
     /// A place for one more connection of a session, if `max_connections` are not there yet.
     pub(super) fn permit(&self) -> Option<OpenPermit> {
         let permit = OpenPermit(Arc::clone(&self.open));
@@ -168,35 +117,49 @@ impl Connector {
         (before < self.settings.max_connections).then_some(permit)
     }
 
+    /// Connects that failed since the start.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// The same as [`Connector::open`], and then in this protocol and database. `shared`: clients will
     /// share it.
     pub(super) async fn open_for(
         &self,
+        address: usize,
         berth: Berth,
         shared: bool,
     ) -> Result<Dialogue, UpstreamError> {
-        let mut dialogue = self.open().await?;
+        let mut dialogue = self.open(address).await?;
         let what = "SELECT, ECHO or HELLO";
         let limit = self.settings.connect_timeout;
         within(limit, what, dialogue.prepare(berth, shared)).await?;
         Ok(dialogue)
     }
 
-    /// Connects, shakes hands and logs in, within `connect_timeout`.
-    pub(super) async fn open(&self) -> Result<Dialogue, UpstreamError> {
+    /// Connects to the address of this number, shakes hands and logs in, within `connect_timeout`.
+    pub(super) async fn open(&self, address: usize) -> Result<Dialogue, UpstreamError> {
+        let opened = self.try_open(address).await;
+        if opened.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    async fn try_open(&self, address: usize) -> Result<Dialogue, UpstreamError> {
         let start = Instant::now();
         let left = || {
             self.settings
                 .connect_timeout
                 .saturating_sub(start.elapsed())
         };
-        let stream = within(left(), "connect", self.connect()).await?;
+        let stream = within(left(), "connect", self.connect(address)).await?;
         let stream = match &self.tls {
             None => UpstreamStream::Plain(stream),
             Some(tls) => {
                 // Boxed: it is large, and lives but a moment.
                 let shaking = Box::pin(async {
-                    tls.connect(stream)
+                    tls.connect(address, stream)
                         .await
                         .map_err(|error| match error.into() {
                             UpstreamError::Closed => UpstreamError::Tls(
@@ -231,10 +194,11 @@ impl Connector {
         }
     }
 
-    async fn connect(&self) -> Result<Stream, UpstreamError> {
-        Ok(match &self.settings.address {
-            UpstreamAddress::Tcp { host, port } => net::connect(host, *port).await?,
-            UpstreamAddress::Unix(path) => Stream::unix(path).await?,
+    async fn connect(&self, address: usize) -> Result<Stream, UpstreamError> {
+        Ok(match self.settings.addresses.get(address) {
+            Some(UpstreamAddress::Tcp { host, port }) => net::connect(host, *port).await?,
+            Some(UpstreamAddress::Unix(path)) => Stream::unix(path).await?,
+            None => return Err(UpstreamError::Answer("no such address".to_owned())),
         })
     }
 
@@ -254,12 +218,6 @@ impl Drop for OpenPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Whether an error says that nobody can be served just now.
-pub(super) fn is_excuse(error: &str) -> bool {
-    let excuses = ["LOADING ", "BUSY ", "MASTERDOWN "];
-    excuses.iter().any(|excuse| error.starts_with(excuse))
 }
 
 /// Whether an error says that there is no ECHO for us. Others come unasked: of a server that is full,
@@ -349,6 +307,15 @@ impl Dialogue {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(UpstreamError::Closed);
             }
+        }
+    }
+
+    /// Resolves when it ends, or says what nobody has asked for.
+    pub(super) async fn ended(&mut self) -> UpstreamError {
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) => UpstreamError::Closed,
+            Ok(_) => UpstreamError::Answer("it says what nobody has asked for".to_owned()),
+            Err(error) => error.into(),
         }
     }
 

@@ -100,8 +100,10 @@ fn tell(host: &SessionHost<'_>, caller: &str, reason: &str, what: String, droppe
         user = caller,
         "ACL {what}"
     );
-    host.service.audit.write(&Event {
+    // Not lost for the lines of others: it says who may do what.
+    host.service.audit.insist(&Event {
         user: Some(caller),
+        by: Some(caller),
         dropped,
         detail: Some(what),
         ..host.event("acl_changed", reason)

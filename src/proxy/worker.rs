@@ -78,6 +78,7 @@ impl Workers {
                 .name(format!("worker-{number}"))
                 .spawn(move || {
                     let local = LocalSet::new();
+                    local.spawn_local(service.heart.join().keep());
                     runtime.block_on(local.run_until(serve(service, receiver, load)));
                 })?;
             lanes.push(lane);

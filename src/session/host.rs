@@ -2,13 +2,16 @@
 //!
 //! Knows no socket and no file: who hosts a session does.
 
+use std::sync::Arc;
+
 use crate::command::CommandId;
-use crate::policy::{LogEntry, Whereabouts};
+use crate::policy::{LogEntry, User, Whereabouts};
 use crate::resp::Args;
 
 use super::acl::{ChangeError, FilesError, UserChange};
 use super::outcome::Refusal;
 use super::rules::Rules;
+use super::tally::Tally;
 
 /// A refusal, as the operator is told of it. Arguments may hold values and passwords: a host
 /// takes nothing of them but what `explain` says are keys.
@@ -34,10 +37,59 @@ pub struct Refused<'a> {
     pub tried: Option<&'a [u8]>,
 }
 
+/// A request that is forwarded, or was answered by the proxy itself, as the operator is told of it who
+/// wants to know of each. Arguments are what they are in [`Refused`].
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed<'a> {
+    /// The user; of an AUTH that succeeded, the one that the client is now.
+    pub user: Option<&'a str>,
+    /// The command as the client names it.
+    pub command: &'a str,
+    /// The command that was judged.
+    pub id: Option<CommandId>,
+    /// What was judged, as far as it is here.
+    pub args: Args<'a>,
+    /// The databases that it may be meant for.
+    pub whereabouts: Whereabouts<'a>,
+    /// What it was judged by.
+    pub rules: &'a Rules,
+    /// Whether the policy was asked: AUTH, HELLO, QUIT and RESET are everybody's.
+    pub is_judged: bool,
+}
+
+/// What the operator wants to know of requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Oversight {
+    /// Of those that are refused.
+    #[default]
+    Refused,
+    /// Of each.
+    Each,
+    /// Nobody can be told just now, and what nobody is told of is not served.
+    Suspended,
+}
+
 /// What a session needs of the world that it lives in.
 pub trait Host {
+    /// What it is to be told. Asked once a batch; and of each request again, where it wants to hear of
+    /// each.
+    #[inline]
+    fn oversight(&self) -> Oversight {
+        Oversight::Refused
+    }
+
+    /// One request is served. For who wants to hear of each.
+    fn allowed(&mut self, _allowed: &Allowed<'_>) {}
+
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
+
+    /// These were allowed to the user of whom it was told last. Told once a batch.
+    fn counted(&mut self, _tally: &Tally) {}
+
+    /// From now on the client is this user; `None`: nobody. Told when AUTH, HELLO or RESET may have
+    /// changed it; whom it begins as, the host knows.
+    fn acts_as(&mut self, _user: Option<&Arc<User>>) {}
 
     /// Whether another password for this user is looked at. The name is empty where the client
     /// can't be whom it names.

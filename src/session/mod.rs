@@ -23,6 +23,7 @@
 //! - `rules`: what all of it is judged by, one generation after the other.
 //! - `host`: what is asked of the world outside.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
+//! - `tally`: what was allowed, counted.
 //! - `facts`: what is known of the upstream.
 
 mod acl;
@@ -53,13 +54,14 @@ mod shim;
 mod silence;
 mod slots;
 mod state;
+mod tally;
 mod throttle;
 mod trunk;
 
 pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
-pub use host::{Host, Refused};
+pub use host::{Allowed, Host, Oversight, Refused};
 pub use login::{Login, LoginError, Revoked};
 pub use meter::Meter;
 pub use outcome::{ConnectionRefusal, Refusal, Severity};
@@ -68,6 +70,7 @@ pub use replies::Desync;
 pub use routing::{Berth, Need};
 pub use rules::{Rules, TeachError};
 pub use state::Session;
+pub use tally::Tally;
 pub use throttle::{Throttle, network};
 pub use trunk::{Load, Rider, Trunk};
 

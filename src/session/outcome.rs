@@ -84,6 +84,8 @@ pub enum Refusal {
     SubstituteUnknown,
     /// More of the request would have to be held back than `max_inspect_buffer`.
     TooLarge,
+    /// Nobody could be told of it, and what nobody is told of is not served.
+    Unaudited,
     /// An HTTP request: a browser was made to talk to us.
     Http,
     /// The bytes aren't requests.
@@ -153,6 +155,7 @@ impl Refusal {
             Self::SubstituteForm => "substitute_form",
             Self::SubstituteUnknown => "substitute_unknown",
             Self::TooLarge => "too_large",
+            Self::Unaudited => "unaudited",
             Self::Http => "http",
             Self::Protocol(error) => error.label(),
         }
@@ -328,6 +331,10 @@ impl Refusal {
             Self::TooLarge => {
                 line(&["-ERR respgate: the request is too large to tell which keys it touches"])
             }
+            // Redis' word for "I can't keep what I should", which client libraries know.
+            Self::Unaudited => line(&[
+                "-MISCONF respgate can't write its audit, and is configured to refuse commands then",
+            ]),
             // Redis too hangs up without a word (since 3.2.7).
             Self::Http | Self::Protocol(ProtocolError::TlsHandshake) | Self::Replicating => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),

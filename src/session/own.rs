@@ -40,6 +40,18 @@ pub(super) enum Answered {
     Reset,
 }
 
+// === impl Answered ===
+
+impl Answered {
+    /// Whether the client may be another user behind it.
+    pub(super) fn may_change_user(&self) -> bool {
+        match self {
+            Self::LoggedIn { .. } | Self::Hello(..) | Self::Reset => true,
+            Self::Named(_) | Self::Silence(_) | Self::Told | Self::Quit | Self::Acl { .. } => false,
+        }
+    }
+}
+
 /// Answers into `reply`.
 ///
 /// # Errors

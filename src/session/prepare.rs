@@ -9,7 +9,7 @@ use crate::rewrite::Entry;
 
 use super::facts::{Facts, Version};
 use super::hello::Hello;
-use super::host::{Host, Refused};
+use super::host::{Allowed, Host, Oversight, Refused};
 use super::judge::{Verdict, judge};
 use super::kind::Kind;
 use super::known::{Multi, Standing};
@@ -39,6 +39,8 @@ pub(super) struct Taking<'a, H> {
     pub(super) rules: &'a Rules,
     pub(super) facts: &'a Facts,
     pub(super) host: &'a mut H,
+    /// What the host wanted to know when the batch began.
+    pub(super) oversight: Oversight,
 }
 
 /// Judges a request, and prepares the reply if it isn't forwarded.
@@ -51,7 +53,10 @@ pub(super) fn prepare<'r>(
     args: &Args<'_>,
     taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
-    let judged = judge(login, args, standing, taking.rules, taking.facts);
+    let mut judged = judge(login, args, standing, taking.rules, taking.facts);
+    if taking.oversight != Oversight::Refused && !may_be_told(&judged.verdict, taking) {
+        judged.verdict = Verdict::Refuse(Refusal::Unaudited);
+    }
     let refusal = match judged.verdict {
         Verdict::Forward(permit, kind, entry) => return Action::Forward(permit, kind, entry),
         Verdict::Wait => return Action::Wait,
@@ -61,7 +66,16 @@ pub(super) fn prepare<'r>(
         Verdict::Own(kind) => {
             scratch.clear();
             match answer_own(kind, login, args, session, standing, taking, scratch) {
-                Ok(answered) => return Action::Answered(answered),
+                Ok(answered) => {
+                    if taking.oversight == Oversight::Each
+                        && let Some(entry) = judged.entry
+                    {
+                        let is_judged =
+                            !matches!(kind, Kind::Auth | Kind::Hello | Kind::Quit | Kind::Reset);
+                        tell(login, standing, entry, args, is_judged, taking);
+                    }
+                    return Action::Answered(answered);
+                }
                 Err(refusal) => refusal,
             }
         }
@@ -98,6 +112,43 @@ fn say_abort(scratch: &mut BytesMut) {
     scratch.extend_from_slice(why.strip_prefix(b"ERR ").unwrap_or(why));
 }
 
+/// Whether what would be served is told: or else it isn't served. Who only wants to leave may.
+#[cold]
+fn may_be_told(verdict: &Verdict<'_>, taking: &Taking<'_, impl Host>) -> bool {
+    match verdict {
+        Verdict::Own(Kind::Quit | Kind::Reset) => true,
+        Verdict::Forward(..) | Verdict::Own(_) => {
+            // Where the batch began so, who would be told of this request isn't asked for.
+            taking.oversight != Oversight::Suspended
+                && taking.host.oversight() != Oversight::Suspended
+        }
+        Verdict::Refuse(_) | Verdict::Wait | Verdict::Hold => true,
+    }
+}
+
+/// Tells the host of a request that is served.
+#[cold]
+pub(super) fn tell(
+    login: &Login,
+    standing: Standing<'_>,
+    entry: &Entry,
+    args: &Args<'_>,
+    is_judged: bool,
+    taking: &mut Taking<'_, impl Host>,
+) {
+    let Taking { rules, host, .. } = taking;
+    let (id, command) = name_of(Some(entry), args, rules);
+    host.allowed(&Allowed {
+        user: login.user().map(|user| user.name()),
+        command: &command,
+        id,
+        args: entry.judged(args).unwrap_or(*args),
+        whereabouts: standing.place().whereabouts(),
+        rules,
+        is_judged,
+    });
+}
+
 /// Tells the host, and puts the reply into `scratch`.
 pub(super) fn refuse(
     scratch: &mut BytesMut,
@@ -108,7 +159,9 @@ pub(super) fn refuse(
     args: &Args<'_>,
     taking: &mut Taking<'_, impl Host>,
 ) {
-    let Taking { rules, facts, host } = taking;
+    let Taking {
+        rules, facts, host, ..
+    } = taking;
     let (id, command) = name_of(entry, args, rules);
     let user = login.user().map(|user| user.name());
     let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
@@ -121,7 +174,8 @@ pub(super) fn refuse(
         refusal,
         rules,
         in_multi: standing.multi() != Multi::Closed,
-        tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
+        tried: matches!(refusal, Refusal::LoginFailed | Refusal::LoginThrottled)
+            .then(|| tried_name(login, args)),
     });
     let user = user.unwrap_or_default();
     scratch.clear();

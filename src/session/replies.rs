@@ -235,7 +235,7 @@ impl Session {
             match first_line(bytes) {
                 None => return Ok(Begun::Incomplete),
                 Some(line) if line.starts_with(b"-NOAUTH") => return Err(Desync::Credential),
-                Some(_) => {}
+                Some(line) => self.readonly |= line.starts_with(b"-READONLY"),
             }
         }
         // Plain replies need no more than that.

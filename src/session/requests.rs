@@ -2,13 +2,14 @@
 
 use bytes::BytesMut;
 
+use crate::command::{Class, Resolved};
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
 use crate::rewrite::Replacement;
 
 use super::facts::{Facts, Version};
-use super::host::Host;
+use super::host::{Host, Oversight};
 use super::kind::Kind;
 use super::known::{Known, Mode, Standing};
 use super::login::Login;
@@ -16,12 +17,13 @@ use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
-use super::prepare::{Action, Taking, prepare, refuse};
+use super::prepare::{Action, Taking, prepare, refuse, tell};
 use super::routing::{Admission, Asked, Denial, MOST_SHARED, Routing};
 use super::rules::Rules;
 use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
 use super::slots::{Slot, Slots};
 use super::state::{Flow, OUTDATED, Phase, Session};
+use super::tally::Tally;
 
 /// A request that is this long and not whole gets its verdict early, so that large values stream.
 /// Smaller ones are waited for: they nearly always end in the next read, and one that breaks off
@@ -63,7 +65,12 @@ impl Session {
         down: &mut Pipe,
         host: &mut impl Host,
     ) {
-        let mut taking = Taking { rules, facts, host };
+        let mut taking = Taking {
+            oversight: host.oversight(),
+            rules,
+            facts,
+            host,
+        };
         // Nothing is held where nothing is left, and most reads end with a request.
         while !up.unscanned().is_empty() && self.takes_requests(down) && self.generation != OUTDATED
         {
@@ -86,6 +93,10 @@ impl Session {
                 Ok(false) => break,
                 Err(error) => self.break_off(error, &mut taking, up, down),
             }
+        }
+        if !self.tally.is_empty() {
+            taking.host.counted(&self.tally);
+            self.tally = Tally::default();
         }
     }
 
@@ -226,12 +237,16 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
+        if taking.oversight == Oversight::Each {
+            self.tell_forwarded(&action, &args, taking);
+        }
         let forwarded = match action {
             Action::Hold => {
                 self.holding = true;
                 return false;
             }
-            Action::Forward(_permit, kind, entry) => {
+            Action::Forward(permit, kind, entry) => {
+                let class = taking.rules.table().command(permit.command()).class;
                 match (self.owe(kind, taking.facts, up), entry.replacement()) {
                     (Way::NotYet, _) => {
                         self.holding = true;
@@ -243,15 +258,18 @@ impl Session {
                     (Way::AsItIs, None) => up.forward(len),
                     (Way::AsItIs, Some(replacement)) => self.forward_replaced(replacement, up),
                 }
+                self.tally.add(class);
                 self.silence.spend(&mut self.slots);
                 true
             }
             action => {
+                let class = class_of(&action, &self.scanner.args(up.unscanned()), taking.rules);
                 up.skip(len);
-                self.conclude(action, taking.rules, up, down);
+                self.conclude_counted(action, class, taking, up, down);
                 false
             }
         };
+        self.taken += 1;
         if whole {
             self.routing.took();
             self.scanner.reset();
@@ -306,6 +324,9 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
+        if taking.oversight == Oversight::Each {
+            self.tell_forwarded(&action, &args, taking);
+        }
         let way = match action {
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
@@ -316,8 +337,11 @@ impl Session {
             return Ok(false);
         }
         up.skip(len);
+        self.taken += 1;
         match action {
-            Action::Forward(_permit, _, entry) => {
+            Action::Forward(permit, _, entry) => {
+                let class = taking.rules.table().command(permit.command()).class;
+                self.tally.add(class);
                 match (way, entry.replacement()) {
                     (Way::Spelled(script), _) => {
                         self.send_spelled(script, entry, &args, taking.rules, up);
@@ -335,9 +359,57 @@ impl Session {
                 }
                 self.silence.spend(&mut self.slots);
             }
-            action => self.conclude(action, taking.rules, up, down),
+            action => {
+                let class = class_of(&action, &args, taking.rules);
+                self.conclude_counted(action, class, taking, up, down);
+            }
         }
         Ok(true)
+    }
+
+    /// Tells the host of a request that is about to be forwarded.
+    #[cold]
+    fn tell_forwarded(
+        &self,
+        action: &Action<'_>,
+        args: &Args<'_>,
+        taking: &mut Taking<'_, impl Host>,
+    ) {
+        let Action::Forward(_, kind, entry) = action else {
+            return;
+        };
+        // Told when it goes: it comes again.
+        if !self.waits_for_script(*kind, taking.facts) {
+            tell(&self.login, self.standing(), entry, args, true, taking);
+        }
+    }
+
+    /// Concludes what is not forwarded, and counts it if the proxy has answered it itself. A login
+    /// counts for whom it has made of the client, and what came before it for whom the client was.
+    #[cold]
+    fn conclude_counted(
+        &mut self,
+        action: Action<'_>,
+        class: Option<Class>,
+        taking: &mut Taking<'_, impl Host>,
+        up: &mut Pipe,
+        down: &mut Pipe,
+    ) {
+        let may_change_user = match &action {
+            Action::Answered(answered) => answered.may_change_user(),
+            _ => false,
+        };
+        if may_change_user {
+            taking.host.counted(&self.tally);
+            self.tally = Tally::default();
+        }
+        self.conclude(action, taking.rules, up, down);
+        if may_change_user {
+            taking.host.acts_as(self.login.user());
+        }
+        if let Some(class) = class {
+            self.tally.add(class);
+        }
     }
 
     /// A blank line or an empty array, which has no reply.
@@ -541,6 +613,21 @@ impl Session {
         encode_request([&b"CLIENT"[..], b"SETNAME", name].into_iter(), up.staging());
         self.slots.push(Slot::Swallow);
     }
+}
+
+/// The class of a command that the proxy has answered itself; `None`: it hasn't.
+#[cold]
+fn class_of(action: &Action<'_>, args: &Args<'_>, rules: &Rules) -> Option<Class> {
+    let Action::Answered(_) = action else {
+        return None;
+    };
+    let entry = rules.names().find(args.name());
+    let judged = entry.and_then(|entry| Some((entry, entry.judged(args)?)));
+    let resolved = judged.map(|(entry, judged)| entry.resolve(&judged, rules.table()));
+    Some(match resolved {
+        Some(Resolved::Command(id)) => rules.table().command(id).class,
+        _ => Class::Other,
+    })
 }
 
 /// What becomes of a request where clients share connections: what policy allows may have to wait for

@@ -126,8 +126,7 @@ impl Session {
             self.slots.push(Slot::Script(0));
             return Way::AsItIs;
         }
-        let on_their_way = self.slots.scripts();
-        if on_their_way > 0 && on_their_way + body.len() > MOST_ON_THEIR_WAY {
+        if self.has_no_room_for(body) {
             return Way::NotYet;
         }
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -140,6 +139,25 @@ impl Session {
         self.slots.push(Slot::Script(0));
         self.loaded.0.push(*hash);
         Way::AsItIs
+    }
+
+    /// Whether [`Session::owe_pinned`] would say that a request of this kind can't go yet.
+    #[cold]
+    pub(super) fn waits_for_script(&self, kind: Kind, facts: &Facts) -> bool {
+        let Kind::Pinned(number) = kind else {
+            return false;
+        };
+        let user = self.login.user().map(|user| &**user);
+        let Some((hash, body)) = pinned(user, number) else {
+            return false;
+        };
+        let spelled = self.may_be_in_multi() || !facts.knows("script");
+        (spelled || !self.loaded.0.contains(hash)) && self.has_no_room_for(body)
+    }
+
+    fn has_no_room_for(&self, body: &[u8]) -> bool {
+        let on_their_way = self.slots.scripts();
+        on_their_way > 0 && on_their_way + body.len() > MOST_ON_THEIR_WAY
     }
 
     /// Forwards the request at the front of `up`, a call of a pinned script, as EVAL.

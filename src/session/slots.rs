@@ -76,6 +76,8 @@ pub(super) struct Slots {
     scripts: usize,
     /// Replies of the upstream that were noted since [`Slots::take_sent`].
     sent: u32,
+    /// Replies of the upstream that are owed.
+    owed: u64,
 }
 
 /// Slots and reply bytes that are kept when empty, 1 KB each: there are many sessions that wait.
@@ -136,6 +138,12 @@ impl Slots {
         self.replies.len() + self.queue.len() * size_of::<Slot>()
     }
 
+    /// How many replies the upstream owes. (Confirmations of one request count as one.)
+    #[inline]
+    pub(super) fn owed(&self) -> u64 {
+        self.owed
+    }
+
     /// How many replies of the upstream were noted since this was asked last.
     #[inline]
     pub(super) fn take_sent(&mut self) -> u32 {
@@ -146,6 +154,7 @@ impl Slots {
     pub(super) fn push_upstream(&mut self) {
         // Asked for at every batch where it matters, and nobody's business elsewhere.
         self.sent = self.sent.wrapping_add(1);
+        self.owed += 1;
         if let Some(Slot::Upstream(count)) = self.queue.back_mut()
             && *count < u32::MAX
         {
@@ -190,6 +199,7 @@ impl Slots {
             && *count > 1
         {
             *count -= 1;
+            self.owed -= 1;
             return;
         }
         if let Some(slot) = self.queue.pop_back() {
@@ -204,6 +214,7 @@ impl Slots {
             && *count > 1
         {
             *count -= 1;
+            self.owed -= 1;
             return;
         }
         let Some(slot) = self.queue.pop_front() else {
@@ -244,6 +255,11 @@ impl Slots {
         let step = |number: &mut usize, by: usize| {
             *number = if more { *number + by } else { *number - by };
         };
+        // A run that is begun or ended here is one reply long.
+        let is_ours = matches!(slot, Slot::Local { .. } | Slot::Mute(_));
+        if !is_ours {
+            self.owed = if more { self.owed + 1 } else { self.owed - 1 };
+        }
         match slot {
             Slot::Transaction(_) | Slot::Abort { .. } => step(&mut self.transactions, 1),
             Slot::Load(len) | Slot::Script(len) => step(&mut self.scripts, len as usize),

@@ -18,6 +18,7 @@ use super::rules::Rules;
 use super::scripts::Loaded;
 use super::silence::Silence;
 use super::slots::{Slot, Slots};
+use super::tally::Tally;
 
 /// One client, from its identity to its last reply.
 ///
@@ -62,8 +63,14 @@ pub struct Session {
     pub(super) allowance: u64,
     /// Whose connection the next request goes to.
     pub(super) routing: Routing,
+    /// A reply has said `-READONLY`.
+    pub(super) readonly: bool,
+    /// What was allowed since the host was told last.
+    pub(super) tally: Tally,
     /// Where a refusal's text is put together.
     pub(super) scratch: BytesMut,
+    /// Requests that were taken, whatever became of them.
+    pub(super) taken: u64,
 }
 
 /// What is done with the next bytes of the client.
@@ -124,7 +131,10 @@ impl Session {
             inspect_at: 0,
             allowance: u64::MAX,
             routing: Routing::default(),
+            readonly: false,
+            tally: Tally::default(),
             scratch: BytesMut::new(),
+            taken: 0,
         };
         session.set_limits(rules);
         session
@@ -210,6 +220,11 @@ impl Session {
         self.routing.counts()
     }
 
+    /// How many requests were taken, those that were refused among them.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// What a connection must be like to go on with.
     #[inline]
     pub fn berth(&self) -> Berth {
@@ -233,6 +248,13 @@ impl Session {
     /// to be asked before anything is sent to where others are.
     pub fn is_parted(&self) -> bool {
         self.routing.is_in_convoy()
+    }
+
+    /// Whether a reply since this was asked last has said `-READONLY`: a replica does, and so may a
+    /// script.
+    #[inline]
+    pub fn take_readonly(&mut self) -> bool {
+        std::mem::take(&mut self.readonly)
     }
 
     /// The connection that is shared is another one than before.
@@ -363,6 +385,12 @@ impl Session {
     /// Whether the client is owed nothing.
     pub fn is_settled(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// How many replies the upstream owes it.
+    #[inline]
+    pub fn owed(&self) -> u64 {
+        self.slots.owed()
     }
 
     /// Whether the next reply waits for what other clients do.

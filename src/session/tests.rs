@@ -10,6 +10,7 @@ mod login;
 mod mapping;
 mod model;
 mod modes;
+mod oversight;
 mod place;
 mod redis;
 mod refusals;
@@ -17,13 +18,16 @@ mod riders;
 mod scripts;
 mod share;
 mod speaker;
+mod tally;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::command::{CommandId, Table};
+use crate::command::{Class, CommandId, Table};
 use crate::identity::{AuthKind, Identity, Who};
-use crate::policy::{Policy, Source};
+use crate::policy::{Policy, Source, User, Whereabouts};
 use crate::resp::{Limits, Reply};
 use crate::rewrite::Names;
 
@@ -31,15 +35,49 @@ const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n
                        user writer on >w +@all %W~a:*\nuser admin on >admin-pw +@all ~* &*\n";
 
 /// What a host noted: user, command, reason.
-struct Notes(Vec<(String, String, &'static str)>, Throttle);
+struct Notes(
+    Vec<(String, String, &'static str)>,
+    Throttle,
+    Watch,
+    Counted,
+);
+
+/// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged.
+#[derive(Default)]
+struct Watch(Oversight, Vec<String>);
+
+/// What the host is told of requests that are allowed.
+#[derive(Default)]
+struct Counted {
+    user: Option<String>,
+    allowed: BTreeMap<(String, &'static str), u32>,
+}
 
 impl Default for Notes {
     fn default() -> Self {
-        Self(Vec::new(), Throttle::new(20, Duration::from_secs(1)))
+        let throttle = Throttle::new(20, Duration::from_secs(1));
+        Self(Vec::new(), throttle, Watch::default(), Counted::default())
     }
 }
 
 impl Host for Notes {
+    fn oversight(&self) -> Oversight {
+        self.2.0
+    }
+
+    fn allowed(&mut self, allowed: &Allowed<'_>) {
+        let user = allowed.user.unwrap_or_default();
+        let (command, args) = (allowed.command, allowed.args.len());
+        let how = if allowed.is_judged { "" } else { " unjudged" };
+        let place = match allowed.whereabouts {
+            Whereabouts::Among(databases) => format!("{databases:?}"),
+            Whereabouts::Anywhere => "anywhere".to_owned(),
+        };
+        self.2
+            .1
+            .push(format!("{user} {command} {args} {place}{how}"));
+    }
+
     fn refused(&mut self, refused: &Refused<'_>) {
         let _: Option<CommandId> = refused.id;
         self.0.push((
@@ -55,6 +93,18 @@ impl Host for Notes {
 
     fn logged_in(&mut self, user: &str, ok: bool) {
         self.1.logged_in(None, user, ok, Instant::now());
+    }
+
+    fn counted(&mut self, tally: &Tally) {
+        let user = self.3.user.clone().unwrap_or_default();
+        for (class, count) in tally.iter() {
+            let key = (user.clone(), Class::ALL[class].label());
+            *self.3.allowed.entry(key).or_default() += count;
+        }
+    }
+
+    fn acts_as(&mut self, user: Option<&Arc<User>>) {
+        self.3.user = user.map(|user| user.name().to_owned());
     }
 }
 

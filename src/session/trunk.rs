@@ -208,6 +208,12 @@ impl Trunk {
         });
     }
 
+    /// How many canaries were sent, and how many have been answered.
+    #[inline]
+    pub fn canaries(&self) -> (u64, u64) {
+        (self.canary.sent, self.canary.seen)
+    }
+
     /// What is still to be written of the batch.
     pub fn unwritten(&self) -> &[u8] {
         &self.out
@@ -385,6 +391,13 @@ impl Trunk {
         let seat = self.seats.get(rider.index as usize);
         let seat = seat.filter(|seat| seat.generation == rider.generation);
         seat.map_or(0, |seat| seat.owed)
+    }
+
+    /// Whether something has come for a rider that it hasn't taken.
+    pub fn has_left(&self, rider: Rider) -> bool {
+        let seat = self.seats.get(rider.index as usize);
+        let seat = seat.filter(|seat| seat.generation == rider.generation);
+        seat.is_some_and(|seat| !seat.inbox.is_empty())
     }
 
     /// Whether nothing is owed or on its way.

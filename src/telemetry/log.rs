@@ -15,17 +15,22 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::{self, LogLevel};
 
 use super::lines::{self, Lines, Troubles, Writer};
+use super::sink::Stream;
 
 /// The log at work. When it is dropped, what waits is still written, and nothing after it.
 #[derive(Debug)]
 pub struct Log {
-    _writer: Writer,
+    writer: Writer,
     level: LogLevelHandle,
 }
 
 /// Changes the level of a log that is at work.
 #[derive(Clone, Debug)]
 pub struct LogLevelHandle(reload::Handle<LevelFilter, Registry>);
+
+/// What of the log nobody took. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogLosses(Lines);
 
 /// One event on its way: it comes in one piece.
 struct Put(Lines);
@@ -45,8 +50,11 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
         },
         // There is nowhere else to say it.
         failed: |_| {},
+        recovered: || {},
+        reopened: |_| {},
     };
-    let writer = lines::start("log", Box::new(io::stderr()), troubles)?;
+    let stderr = Stream::inherited(&io::stderr())?;
+    let writer = lines::start("log", Box::new(stderr), troubles)?;
     let lines = writer.lines().clone();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(move || Put(lines.clone()))
@@ -58,7 +66,7 @@ pub fn start_log(settings: &config::Log) -> io::Result<Log> {
         registry.with(layer.with_target(false)).try_init()
     };
     Ok(Log {
-        _writer: writer,
+        writer,
         level: LogLevelHandle(level),
     })
 }
@@ -72,16 +80,17 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn dropped_text(count: u64) -> String {
-    format!("{}  WARN log lines were dropped count={count}\n", now())
+fn dropped_text(count: u64) -> Vec<u8> {
+    format!("{}  WARN log lines were dropped count={count}\n", now()).into_bytes()
 }
 
-fn dropped_json(count: u64) -> String {
+fn dropped_json(count: u64) -> Vec<u8> {
     let now = now();
-    format!(
+    let line = format!(
         "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"fields\":{{\"message\":\"log lines were \
          dropped\",\"count\":{count}}}}}\n"
-    )
+    );
+    line.into_bytes()
 }
 
 fn now() -> String {
@@ -97,6 +106,11 @@ impl Log {
     pub fn level(&self) -> LogLevelHandle {
         self.level.clone()
     }
+
+    /// Who asks it later how much was lost.
+    pub fn losses(&self) -> LogLosses {
+        LogLosses(self.writer.lines().clone())
+    }
 }
 
 // === impl LogLevelHandle ===
@@ -106,6 +120,15 @@ impl LogLevelHandle {
     pub fn set(&self, level: LogLevel) {
         // Fails when there is no log any more.
         let _ = self.0.reload(filter(level));
+    }
+}
+
+// === impl LogLosses ===
+
+impl LogLosses {
+    /// Lines that were dropped since the start, because nobody took them in time.
+    pub fn count(&self) -> u64 {
+        self.0.counts().dropped
     }
 }
 

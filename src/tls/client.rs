@@ -23,14 +23,15 @@ use crate::config;
 #[derive(Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    expiry: Vec<(&'static str, i64)>,
 }
 
-/// The TLS of one upstream: the client, the name that the server must prove, and what is odd about
-/// the files.
+/// The TLS of one upstream: the client, the name that the server at each address must prove, and what
+/// is odd about the files.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
     client: ClientTls,
-    name: ServerName<'static>,
+    names: Vec<ServerName<'static>>,
     warnings: Vec<String>,
 }
 
@@ -55,10 +56,10 @@ impl ClientTls {
     ) -> Result<Self, Vec<TlsProblem>> {
         let provider = provider();
         let roots = match ca {
-            Some(path) => {
-                Roots::load("ca", path, &provider, now, warnings).map(|roots| roots.store())
-            }
-            None => system_roots(),
+            Some(path) => Roots::load("ca", path, &provider, now, warnings)
+                .map(|roots| (roots.store(), roots.expires(now))),
+            // Nobody minds when one of the system's hundreds ends.
+            None => system_roots().map(|store| (store, None)),
         };
         let pair = identity
             .map(|(cert, key)| key_pair(cert, key, &provider, now))
@@ -73,6 +74,9 @@ impl ClientTls {
                     .collect());
             }
         };
+        let (roots, ca_ends) = roots;
+        let ours = pair.as_ref().and_then(KeyPair::expires);
+        let expiry = files::known([("upstream_ca", ca_ends), ("upstream_client", ours)]);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| vec![ca_problem(ca, format!("cannot be used: {error}"))])?
@@ -89,6 +93,7 @@ impl ClientTls {
         };
         Ok(Self {
             config: Arc::new(config),
+            expiry,
         })
     }
 
@@ -131,20 +136,24 @@ impl UpstreamTls {
         let identity = identity.map(|(cert, key)| (&**cert, &**key));
         let mut warnings = Vec::new();
         let client = ClientTls::build(settings.ca.as_deref(), identity, now, &mut warnings);
-        let name = ClientTls::server_name(&settings.server_name).map_err(|_| {
-            vec![TlsProblem {
-                key: "server_name",
-                path: PathBuf::from(&settings.server_name),
-                reason: "is neither a DNS name nor an IP address".to_owned(),
-            }]
-        });
-        match (client, name) {
-            (Ok(client), Ok(name)) => Ok(Self {
+        let names: Result<Vec<_>, _> = (settings.server_names.iter())
+            .map(|name| {
+                ClientTls::server_name(name).map_err(|_| {
+                    vec![TlsProblem {
+                        key: "server_name",
+                        path: PathBuf::from(name),
+                        reason: "is neither a DNS name nor an IP address".to_owned(),
+                    }]
+                })
+            })
+            .collect();
+        match (client, names) {
+            (Ok(client), Ok(names)) => Ok(Self {
                 client,
-                name,
+                names,
                 warnings,
             }),
-            (client, name) => Err([client.err(), name.err()]
+            (client, names) => Err([client.err(), names.err()]
                 .into_iter()
                 .flatten()
                 .flatten()
@@ -157,17 +166,24 @@ impl UpstreamTls {
         &self.warnings
     }
 
-    /// The handshake. The stream that comes of it has proved the name.
+    /// When the certificates end that it was made from, Unix seconds, by what they are for:
+    /// `upstream_ca`, `upstream_client`.
+    pub fn expiry(&self) -> &[(&'static str, i64)] {
+        &self.client.expiry
+    }
+
+    /// The handshake. The stream that comes of it has proved the name of the address of this number.
     ///
     /// # Errors
     /// Those of the socket, and of TLS: see [`super::upstream_failure`]. A server of TLS 1.3 that
     /// refuses our certificate says so later, to the first read.
-    pub async fn connect<S>(&self, stream: S) -> io::Result<ClientStream<S>>
+    pub async fn connect<S>(&self, address: usize, stream: S) -> io::Result<ClientStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let connector = self.client.connector();
-        connector.connect(self.name.clone(), stream).await
+        let name = self.names.get(address).cloned();
+        let name = name.ok_or_else(|| io::Error::other("an address without a name"))?;
+        self.client.connector().connect(name, stream).await
     }
 }
 

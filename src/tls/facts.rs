@@ -32,6 +32,7 @@ pub(super) fn certificate(der: &[u8]) -> Result<Certificate, CertificateRefusal>
         spki_sha256: sha256_hex(parsed.public_key().raw),
         issuer_cn: attributes(parsed.issuer(), &OID_X509_COMMON_NAME)?,
         subject: distinguished_name(subject),
+        issuer: distinguished_name(parsed.issuer()),
         serial: serial(&parsed),
         not_after: parsed.validity().not_after.timestamp(),
         ..Certificate::default()

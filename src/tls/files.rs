@@ -323,6 +323,16 @@ fn readable_by_others(_path: &Path) -> Option<String> {
     None
 }
 
+/// Those ends of certificates that there are.
+pub(super) fn known<const N: usize>(
+    expiry: [(&'static str, Option<i64>); N],
+) -> Vec<(&'static str, i64)> {
+    let expiry = expiry.into_iter();
+    expiry
+        .filter_map(|(what, ends)| Some((what, ends?)))
+        .collect()
+}
+
 // === impl Source ===
 
 impl Source<'_> {
@@ -338,6 +348,13 @@ impl Source<'_> {
 // === impl KeyPair ===
 
 impl KeyPair {
+    /// When the first certificate of its chain ends, Unix seconds.
+    pub(super) fn expires(&self) -> Option<i64> {
+        let ends = |der| Some(parse(der)?.validity().not_after.timestamp());
+        let ders = self.certified.cert.iter();
+        ders.filter_map(|der| ends(der)).min()
+    }
+
     pub(super) fn resolver(&self) -> Arc<rustls::sign::SingleCertAndKey> {
         Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(
             &self.certified,

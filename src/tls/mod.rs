@@ -13,6 +13,7 @@ mod proven;
 mod revocation;
 mod roots;
 mod server;
+mod shaken;
 
 pub mod authority;
 
@@ -25,6 +26,7 @@ pub use self::far_failure::upstream_failure;
 pub use self::files::TlsProblem;
 pub use self::roots::CertificateRefusal;
 pub use self::server::ServerTls;
+pub use self::shaken::Shaken;
 
 use std::sync::Arc;
 
@@ -42,6 +44,16 @@ pub type ClientStream<S> = tokio_rustls::client::TlsStream<S>;
 /// may set before us.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The version of TLS that a connection speaks, as every tool writes it; `None`: before the handshake.
+pub fn version_of(connection: &tokio_rustls::rustls::CommonState) -> Option<&'static str> {
+    use tokio_rustls::rustls::ProtocolVersion;
+    match connection.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        _ => None,
+    }
 }
 
 /// Fills `bytes` with what nobody can guess. Returns whether it could.

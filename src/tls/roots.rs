@@ -183,6 +183,15 @@ impl Roots {
         self.revocations.as_ref()
     }
 
+    /// When the first of those ends that are in date now, Unix seconds: a bundle may carry an old one
+    /// along.
+    pub(super) fn expires(&self, now: SystemTime) -> Option<i64> {
+        let seconds = files::unix_seconds(now);
+        let good = self.details.iter();
+        let good = good.filter(|root| root.out_of_date(seconds).is_none());
+        good.map(|root| root.not_after).min()
+    }
+
     pub(super) fn store(&self) -> Arc<RootCertStore> {
         Arc::clone(&self.store)
     }

@@ -42,6 +42,7 @@ pub struct ServerTls {
     proven: Arc<Proven>,
     warnings: Vec<String>,
     fingerprint: [u8; 32],
+    expiry: Vec<(&'static str, i64)>,
 }
 
 // === impl ServerTls ===
@@ -104,7 +105,10 @@ impl ServerTls {
         // Redis clients offer no protocol by ALPN; a list here would refuse those that offer another.
         config.alpn_protocols = Vec::new();
 
+        let client_ca = roots.as_ref().and_then(|roots| roots.expires(now));
+        let expiry = [("server", pair.expires()), ("client_ca", client_ca)];
         Ok(Self {
+            expiry: files::known(expiry),
             config: Arc::new(config),
             client_auth: settings.client_auth,
             roots,
@@ -129,6 +133,12 @@ impl ServerTls {
     /// A digest over the settings and all files that this was made of.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
+    }
+
+    /// When the certificates end that it was made from, Unix seconds, by what they are for: `server`,
+    /// `client_ca`.
+    pub fn expiry(&self) -> &[(&'static str, i64)] {
+        &self.expiry
     }
 
     /// How many different authorities may sign client certificates. Above one, an identity rule that

@@ -194,6 +194,8 @@ fn restarted_upstream_is_served_again_and_nothing_is_sent_twice() {
     let mut client = proxy.client("cart");
     client.send("INCR cart:n\r\nBLPOP cart:q 0\r\nINCR cart:n\r\n");
     client.expect(":1\r\n");
+    // Who has sent nothing yet may well go on with the new one.
+    eventually("it waits there", || server.info("blocked_clients") == "1");
     server.restart();
     client.expect_close();
     eventually("a new client is served", || served(&proxy, "cart"));

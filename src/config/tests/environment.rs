@@ -21,6 +21,9 @@ fn single_values_can_be_set() {
             ("RESPGATE__LIMITS__MAX_INSPECT_BUFFER", "65536"),
             ("RESPGATE__RUNTIME__WORKERS", "3"),
             ("RESPGATE__AUDIT__PATH", "/a"),
+            ("RESPGATE__AUDIT__DECISIONS", "all"),
+            ("RESPGATE__AUDIT__CONNECTIONS", "false"),
+            ("RESPGATE__AUDIT__WHEN_FULL", "refuse"),
             ("RESPGATE__LOG__LEVEL", "warn"),
             ("RESPGATE_OTHER", "not ours"),
             ("HOME", "/root"),
@@ -29,7 +32,7 @@ fn single_values_can_be_set() {
     .unwrap()
     .config;
     assert_eq!(
-        config.upstreams[0].address,
+        config.upstreams[0].addresses[0],
         UpstreamAddress::Tcp {
             host: "10.0.0.1".to_owned(),
             port: 7000
@@ -38,8 +41,13 @@ fn single_values_can_be_set() {
     assert_eq!(config.limits.max_bulk, 1 << 20);
     assert_eq!(config.limits.max_args, 99);
     assert_eq!(config.limits.max_inspect_buffer, 65_536);
-    assert_eq!(config.workers, 3);
-    assert_eq!(config.audit.path.as_deref(), Some("/a".as_ref()));
+    assert_eq!(config.runtime.workers, 3);
+    assert_eq!(
+        config.audit.sink,
+        crate::config::AuditSink::File("/a".into())
+    );
+    assert!(!config.audit.settings.connections);
+    assert!(config.audit.settings.refuse);
     assert_eq!(config.log.level, crate::config::LogLevel::Warn);
 }
 
@@ -111,16 +119,26 @@ fn values_are_as_strict_as_in_the_file() {
         ("RESPGATE__LIMITS__USER", "1", "must be a table"),
         (
             "RESPGATE__AUDIT__DECISIONS",
-            "all",
-            "not built yet: writes what was allowed, too",
+            "some",
+            "must be one of \"deny\", \"all\", \"none\"",
+        ),
+        (
+            "RESPGATE__AUDIT__CONNECTIONS",
+            "yes",
+            "must be true or false",
+        ),
+        (
+            "RESPGATE__AUDIT__WHEN_FULL",
+            "wait",
+            "must be one of \"drop\", \"refuse\"",
         ),
     ] {
         bad(name, value, &format!("{name} = \"{value}\": {reason}"));
     }
     bad(
         "RESPGATE__ADMIN__BIND",
-        "127.0.0.1:9180",
-        "RESPGATE__ADMIN__BIND: not built yet: metrics, health and status over HTTP",
+        "127.0.0.1:0",
+        "RESPGATE__ADMIN__BIND = \"127.0.0.1:0\": must have a port",
     );
 }
 

@@ -88,6 +88,7 @@ fn the_deploy_examples_load() {
     let mut names: Vec<_> = fs::read_dir(shipped().join("deploy"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".toml"))
         .collect();
     names.sort();
     let expected = ["cluster", "container", "platform", "sentinel", "sidecar"];

@@ -1,7 +1,7 @@
 //! The single tables.
 
 use super::{IDENTITY, LISTENER, TLS, UPSTREAM, bad, good, sound};
-use crate::config::{AuditDecisions, LogLevel};
+use crate::config::{Account, AuditDecisions, AuditKeys, AuditSettings, AuditSink, LogLevel};
 
 fn with(text: &str) -> String {
     [&sound(), text, "\n"].concat()
@@ -52,12 +52,9 @@ level = "debug"
     assert_eq!(config.limits.max_args, 1_000);
     assert_eq!(config.limits.max_inspect_buffer, 65_536);
     assert_eq!(config.limits.write_timeout.as_secs(), 5);
-    assert_eq!(config.workers, 4);
-    assert_eq!(
-        config.audit.path.as_deref(),
-        Some("/var/log/audit".as_ref())
-    );
-    assert_eq!(config.audit.decisions, AuditDecisions::None);
+    assert_eq!(config.runtime.workers, 4);
+    assert_eq!(config.audit.sink, AuditSink::File("/var/log/audit".into()));
+    assert_eq!(config.audit.settings.decisions, AuditDecisions::None);
     assert!(config.log.json);
     assert_eq!(config.log.level, LogLevel::Debug);
 }
@@ -340,20 +337,30 @@ fn the_rest_is_checked() {
             "runtime.workers = \"1025\": must be an integer from 0 to 1024",
         ),
         (
-            "[admin]\nbind = \"127.0.0.1:9180\"",
-            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
-        ),
-        (
-            "[admin]",
-            "admin = \"{…}\": not built yet: metrics, health and status over HTTP",
-        ),
-        (
             "[audit]\npath = \"\"",
-            "audit.path: must be a path, or \"-\" for stdout",
+            "audit.path: must be a path, \"-\" for stdout, \"syslog\" or \"journald\"",
         ),
         (
-            "[audit]\ndecisions = \"all\"",
-            "audit.decisions = \"all\": not built yet: writes what was allowed, too",
+            "[audit]\nkeys = \"md5\"",
+            "audit.keys = \"md5\": must be one of \"plain\", \"sha256\"",
+        ),
+        (
+            "[audit]\nconnections = \"yes\"",
+            "audit.connections = \"yes\": must be true or false",
+        ),
+        (
+            "[audit]\nwhen_full = \"block\"",
+            "audit.when_full = \"block\": must be one of \"drop\", \"refuse\"",
+        ),
+        (
+            "[audit]\ndecisions = \"none\"\nwhen_full = \"refuse\"",
+            "audit.when_full = \"refuse\": asks for lines, and audit.decisions = \"none\" writes \
+             nothing at all",
+        ),
+        (
+            "[audit]\ndecisions = \"none\"\nconnections = true",
+            "audit.connections = \"true\": asks for lines, and audit.decisions = \"none\" writes \
+             nothing at all",
         ),
         (
             "[audit]\ndecisions = \"some\"",
@@ -370,7 +377,82 @@ fn the_rest_is_checked() {
     ] {
         bad(&with(text), problem);
     }
-    assert_eq!(good(&with("[audit]\npath = \"-\"")).config.audit.path, None);
+}
+
+#[test]
+fn the_audit_is_told_what_to_say_and_where() {
+    let audit = |text: &str| good(&with(text)).config.audit;
+    let default = audit("[audit]\npath = \"-\"");
+    assert_eq!(default.sink, AuditSink::Stdout);
+    let settings = AuditSettings {
+        decisions: AuditDecisions::Deny,
+        keys: AuditKeys::Plain,
+        connections: false,
+        refuse: false,
+    };
+    assert_eq!(default.settings, settings);
+    let all = audit("[audit]\npath = \"journald\"\ndecisions = \"all\"\nkeys = \"sha256\"");
+    assert_eq!(all.sink, AuditSink::Journal);
+    let settings = AuditSettings {
+        decisions: AuditDecisions::All,
+        keys: AuditKeys::Sha256,
+        connections: true,
+        refuse: false,
+    };
+    assert_eq!(all.settings, settings);
+    let strict = audit(
+        "[audit]\npath = \"syslog\"\ndecisions = \"all\"\nconnections = false\nwhen_full = \"refuse\"",
+    );
+    assert_eq!(strict.sink, AuditSink::Syslog);
+    assert!(!strict.settings.connections);
+    assert!(strict.settings.refuse);
+}
+
+#[test]
+fn the_process_is_a_user_by_name_or_number_and_never_root() {
+    let read = |lines: &str| good(&with(&format!("[runtime]\n{lines}"))).config.runtime;
+    let defaults = read("user = \"\"\ngroup = \"\"");
+    assert_eq!((defaults.user, defaults.group), (None, None));
+    assert_eq!(defaults.drain_timeout.as_secs(), 25);
+    assert!(defaults.landlock);
+    let named = read("user = \"gate\"\ngroup = 12\ndrain_timeout = \"2m\"\nlandlock = false");
+    assert_eq!(named.user, Some(Account::Name("gate".to_owned())));
+    assert_eq!(named.group, Some(Account::Number(12)));
+    assert_eq!(named.drain_timeout.as_secs(), 120);
+    assert!(!named.landlock);
+    assert_eq!(read("user = \"77\"").user, Some(Account::Number(77)));
+    let dropped = "root is what is dropped: name another user";
+    let form = "must be a name or a number";
+    for (line, value, reason) in [
+        ("user = \"root\"", "user = \"root\"", dropped),
+        ("user = 0", "user = \"0\"", dropped),
+        ("user = -1", "user = \"-1\"", form),
+        ("user = 4294967295", "user = \"4294967295\"", form),
+        ("user = true", "user = \"true\"", form),
+        (
+            "user = 5\ngroup = 0",
+            "group = \"0\"",
+            "root's group is what is dropped",
+        ),
+        (
+            "group = 5",
+            "group = \"5\"",
+            "means nothing without runtime.user",
+        ),
+        (
+            "drain_timeout = \"0s\"",
+            "drain_timeout = \"0s\"",
+            "must be longer than \"0s\"",
+        ),
+        (
+            "landlock = \"yes\"",
+            "landlock = \"yes\"",
+            "must be true or false",
+        ),
+    ] {
+        let problem = format!("runtime.{value}: {reason}");
+        bad(&with(&format!("[runtime]\n{line}")), &problem);
+    }
 }
 
 #[test]

@@ -51,14 +51,14 @@ fn connections_are_shared_unless_it_says_otherwise() {
 
 #[test]
 fn addresses_lose_their_brackets_and_keep_their_names() {
-    let host = |text: &str| match &good(&address(text)).config.upstreams[0].address {
+    let host = |text: &str| match &good(&address(text)).config.upstreams[0].addresses[0] {
         UpstreamAddress::Tcp { host, port } => (host.clone(), *port),
         UpstreamAddress::Unix(path) => panic!("{path:?}"),
     };
     assert_eq!(host("[::1]:7000"), ("::1".to_owned(), 7000));
     assert_eq!(host("localhost:6379"), ("localhost".to_owned(), 6379));
     assert_eq!(
-        good(&address("unix:/run/r")).config.upstreams[0].address,
+        good(&address("unix:/run/r")).config.upstreams[0].addresses[0],
         UpstreamAddress::Unix("/run/r".into())
     );
 }
@@ -89,6 +89,79 @@ fn plaintext_to_another_host_must_be_spelled_out() {
             "[upstream.main]\naddress = \"{remote}\"\ninsecure_plaintext = true\n"
         )));
     }
+}
+
+#[test]
+fn an_upstream_may_have_several_addresses() {
+    let several = |list: &str, keys: &str| {
+        with_upstream(&format!("[upstream.main]\naddress = {list}\n{keys}\n"))
+    };
+    let text = several("[\"localhost:1\", \"unix:/run/r\"]", "");
+    let addresses = good(&text).config.upstreams[0].addresses.clone();
+    let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["localhost:1", "unix:/run/r"]);
+
+    // Each of them is looked at.
+    let remote = several("[\"localhost:1\", \"10.0.0.1:1\"]", "");
+    bad(
+        &remote,
+        "upstream.main.address[1] = \"10.0.0.1:1\": a remote upstream without TLS carries everything \
+         in the clear; say insecure_plaintext = true if that network is safe",
+    );
+    for (list, problem) in [
+        ("[]", "upstream.main.address = \"[…]\": must not be empty"),
+        (
+            "[\"localhost:1\", \"localhost:1\"]",
+            "upstream.main.address[1] = \"localhost:1\": stands there twice",
+        ),
+        (
+            "[\"localhost:1\", 2]",
+            "upstream.main.address[1] = \"2\": must be a string",
+        ),
+        (
+            "1",
+            "upstream.main.address = \"1\": must be a string or a list of strings",
+        ),
+    ] {
+        bad(&several(list, ""), problem);
+    }
+    let list: Vec<_> = (1..=17)
+        .map(|port| format!("\"localhost:{port}\""))
+        .collect();
+    bad(
+        &several(&format!("[{}]", list.join(", ")), ""),
+        "upstream.main.address[16] = \"localhost:17\": is one too many: an upstream has at most 16 \
+         addresses",
+    );
+}
+
+#[test]
+fn each_address_has_its_own_name_in_tls() {
+    let text =
+        "[upstream.main]\naddress = [\"a.example:1\", \"10.0.0.1:1\"]\n[upstream.main.tls]\n";
+    let names = |text: &str| {
+        let tls = good(&with_upstream(text)).config.upstreams[0].tls.clone();
+        tls.unwrap().server_names
+    };
+    assert_eq!(names(text), ["a.example", "10.0.0.1"]);
+    let text = format!("{text}server_name = \"redis\"\n");
+    assert_eq!(names(&text), ["redis", "redis"]);
+}
+
+#[test]
+fn a_variable_may_hold_several_addresses() {
+    let variable = |value| [("RESPGATE__UPSTREAM__MAIN__ADDRESS", value)];
+    let text = address("localhost:1");
+    let config = try_load(&text, &variable("localhost:2, unix:/run/r")).unwrap();
+    let shown = config.config.upstreams[0].shown_addresses();
+    assert_eq!(shown, "localhost:2, unix:/run/r");
+    let problems = try_load(&text, &variable("localhost:2,nothing")).unwrap_err();
+    assert!(
+        problems[0].starts_with(
+            "environment: RESPGATE__UPSTREAM__MAIN__ADDRESS = \"nothing\": must be \"host:port\""
+        ),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -174,7 +247,7 @@ fn tls_expects_the_host_of_the_address_unless_another_name_is_given() {
         let loaded = good(&with_upstream(&text));
         assert!(loaded.warnings.is_empty());
         let tls = loaded.config.upstreams[0].tls.clone().unwrap();
-        assert_eq!(tls.server_name, name);
+        assert_eq!(tls.server_names, [name]);
         assert_eq!((tls.ca, tls.identity), (None, None));
     }
 }
@@ -202,7 +275,7 @@ fn tls_can_be_set_from_the_environment() {
     let config = try_load(&text, &variables).unwrap().config;
     let tls = config.upstreams[0].tls.clone().unwrap();
     assert_eq!(tls.ca, Some("/etc/ca.pem".into()));
-    assert_eq!(tls.server_name, "redis");
+    assert_eq!(tls.server_names, ["redis"]);
     let variables = [("RESPGATE__UPSTREAM__MAIN__TLS__CERT", "/etc/c.pem")];
     assert_eq!(
         try_load(&text, &variables).unwrap_err(),

@@ -1,4 +1,4 @@
-//! What an upstream says of itself when it is asked for the first time.
+//! What an upstream says of itself when it is asked for the first time: what it is, then what it has.
 
 use crate::command::Table;
 use crate::proxy::upstream::{Connector, Dialogue, UpstreamError, within};
@@ -7,15 +7,34 @@ use crate::session::Facts;
 
 use super::{ANSWER_WITHIN, Gaps};
 
-/// Connects, logs in, and asks what the upstream is and has.
+/// Connects to an address, logs in, and asks what the upstream is and has.
 pub(super) async fn introduce(
     connector: &Connector,
+    address: usize,
     table: &Table,
-) -> Result<(Dialogue, Facts, Gaps), UpstreamError> {
-    let mut dialogue = connector.open().await?;
-    let (facts, gaps) = within(ANSWER_WITHIN, "INFO and COMMAND", async {
-        let identified = identify(&mut dialogue).await;
-        let (mut facts, unknown) = identified.map_err(|error| connector.first_word(error))?;
+) -> Result<(Facts, Gaps), UpstreamError> {
+    let mut dialogue = connector.open(address).await?;
+    let (mut facts, version) = what_it_is(connector, &mut dialogue).await?;
+    let commands = what_it_has(&mut dialogue, &mut facts, table).await?;
+    Ok((facts, Gaps { version, commands }))
+}
+
+/// Its first word: what it is; and its refusal to tell its version, if it does.
+pub(super) async fn what_it_is(
+    connector: &Connector,
+    dialogue: &mut Dialogue,
+) -> Result<(Facts, Option<String>), UpstreamError> {
+    let identified = within(ANSWER_WITHIN, "INFO", identify(dialogue)).await;
+    identified.map_err(|error| connector.first_word(error))
+}
+
+/// Its commands. Returns whether it doesn't tell them.
+pub(super) async fn what_it_has(
+    dialogue: &mut Dialogue,
+    facts: &mut Facts,
+    table: &Table,
+) -> Result<bool, UpstreamError> {
+    within(ANSWER_WITHIN, "COMMAND", async {
         let listed = dialogue.ask(&["COMMAND"]).await?;
         // A command that isn't there is unknown before it needs a login: INFO may have hidden this.
         refuse_noauth(&listed)?;
@@ -26,14 +45,9 @@ pub(super) async fn introduce(
             let found = dialogue.ask(&request).await?;
             facts.take_names(&names, &found, &listed, table);
         }
-        let gaps = Gaps {
-            version: unknown,
-            commands: facts.commands.is_none(),
-        };
-        Ok((facts, gaps))
+        Ok(facts.commands.is_none())
     })
-    .await?;
-    Ok((dialogue, facts, gaps))
+    .await
 }
 
 /// Version, mode and role, from whoever tells them; and why the version is unknown, if it is.

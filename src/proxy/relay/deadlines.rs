@@ -26,6 +26,8 @@ pub(super) struct Deadlines {
     pub(super) stalled: Option<Instant>,
     pub(super) write_timeout: Duration,
     closing: Option<Instant>,
+    /// Set while what is owed can only come of a server that isn't in use any more.
+    stranded: Option<Instant>,
     /// When to look whether a client that isn't read is still there.
     probe: Option<Instant>,
     /// When to look at the client's certificate.
@@ -47,6 +49,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// A client that isn't read can go away unseen, and would hold its place for as long as the upstream
 /// hangs. One look at its socket in ten seconds is nothing.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// What a server that isn't in use any more still owes comes within this time, or never: it may hang.
+const STRANDED: Duration = Duration::from_secs(5);
 
 /// Sessions that began together end apart: within a fifth of `max_lifetime`, that is a tenth more or less.
 const SPREAD: u32 = 1 << 16;
@@ -70,6 +75,7 @@ impl Deadlines {
             stalled: None,
             write_timeout: Duration::MAX,
             closing: None,
+            stranded: None,
             probe: None,
             certificate: None,
             retry: None,
@@ -137,7 +143,17 @@ impl Relay<'_> {
         } else if self.deadlines.probe.is_none() {
             self.deadlines.probe = Some(Instant::now() + PROBE);
         }
+        if self.is_stranded() && self.deadlines.stranded.is_none() {
+            self.deadlines.stranded = Some(Instant::now() + STRANDED);
+        }
         loop {
+            let stranded = self.deadlines.stranded.map(|stranded| {
+                if self.session.is_blocked() {
+                    stranded - STRANDED + HALF_CLOSED_BLOCKED
+                } else {
+                    stranded
+                }
+            });
             let login = self.deadlines.login;
             let probe = self.deadlines.probe;
             let blocked = leaving && self.session.is_blocked();
@@ -160,6 +176,7 @@ impl Relay<'_> {
                 stalled,
                 idle,
                 probe,
+                stranded,
                 certificate,
                 lifetime,
                 again,
@@ -200,6 +217,9 @@ impl Relay<'_> {
                     return self.poll_last_words(cx);
                 }
                 continue;
+            }
+            if stranded == Some(next) {
+                return Poll::Ready(End::Upstream);
             }
             if probe == Some(next) {
                 if self.downstream.is_broken() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::proxy::availability::Down;
 use crate::proxy::spare;
 use crate::proxy::trunks::{Own, Ride, Unavailable};
 use crate::proxy::upstream::{UpstreamError, is_excuse};
@@ -51,8 +52,22 @@ impl Relay<'_> {
                 Ok(())
             }
             Err(Unavailable::Full) => Err(End::Full),
+            Err(Unavailable::Down(down)) => Err(self.find_down(&down)),
             Err(Unavailable::Failed(error)) => self.go_without(&error).await,
         }
+    }
+
+    /// The log has it from the control connection: once, and not of each client.
+    fn find_down(&self, Down(reason): &Down) -> End {
+        let upstream = self.service.upstreams[self.upstream].name();
+        let (session, reason) = (self.host.session, reason.as_deref());
+        tracing::debug!(
+            session,
+            upstream,
+            reason,
+            "no upstream for a client: it is down"
+        );
+        End::Upstream
     }
 
     /// What can be done where the upstream refuses something.
@@ -81,6 +96,7 @@ impl Relay<'_> {
                         return Ok(());
                     }
                     Err(Unavailable::Full) => return Err(End::Full),
+                    Err(Unavailable::Down(down)) => return Err(self.find_down(&down)),
                     Err(Unavailable::Failed(error)) => self.tell_unavailable(&error),
                 }
             }
@@ -181,7 +197,12 @@ impl Relay<'_> {
             // Half of a reply may be with the client: no other connection can go on with it.
             return Err(End::Stalled);
         }
-        let is_of_use = !line.is_closed() && ride.berth == berth && !line.is_hindered();
+        let is_over = line.is_closed() || line.is_retired();
+        if is_over && line.owes(ride.rider) {
+            // What it is owed, or has here, comes first; then it goes on with another.
+            return Ok(false);
+        }
+        let is_of_use = !is_over && ride.berth == berth && !line.is_hindered();
         if !is_of_use && !line.owes(ride.rider) {
             // Nothing is owed on it: it can go on with another.
             self.way = Way::None;
@@ -234,8 +255,12 @@ impl Relay<'_> {
         if ride.line.has_cut(ride.rider) {
             return Err(End::Stalled);
         }
-        if ride.line.is_closed() && !self.upstream_closed {
+        let is_over = ride.line.is_closed() || ride.line.is_retired();
+        if is_over && !self.upstream_closed {
             if ride.line.owes(ride.rider) {
+                if !ride.line.is_closed() {
+                    return Ok(false);
+                }
                 self.upstream_closed = true;
             } else {
                 self.way = Way::None;
@@ -247,12 +272,27 @@ impl Relay<'_> {
         Ok(false)
     }
 
+    /// Whether the session has a connection of its own to a server that isn't in use any more. It is
+    /// tied to it by what was asked there (a transaction, a subscription), or by `dedicated`.
+    pub(super) fn is_stranded(&self) -> bool {
+        matches!(&self.way, Way::Own(own) if own.tenure.is_over())
+    }
+
+    /// A reply said `-READONLY`: perhaps the master is another one by now.
+    pub(super) fn doubt_master(&self) {
+        let upstream = &self.service.upstreams[self.upstream];
+        if upstream.connector.settings().addresses.len() > 1 {
+            upstream.availability.doubt();
+        }
+    }
+
     /// The upstream says that it doesn't take us for who we are: or a script did. Where others are, we
     /// ask ourselves.
     pub(super) fn doubt_upstream(&mut self) {
         if let Way::Ride(ride) = &self.way {
             ride.line.doubt();
         }
+        self.service.upstreams[self.upstream].availability.doubt();
         self.way = Way::None;
     }
 

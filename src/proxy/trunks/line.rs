@@ -15,11 +15,13 @@ use crate::session::{Desync, Load, Rider, Trunk};
 use crate::telemetry::Event;
 use crate::tls;
 
-use super::Key;
+use super::{Key, Opened};
+use crate::proxy::availability::Tenure;
 use crate::proxy::budget::{Budget, LEAST_UNREAD};
+use crate::proxy::metrics::{Counted, ThreadMetrics};
 use crate::proxy::service::Service;
 use crate::proxy::spare;
-use crate::proxy::upstream::{OpenPermit, UpstreamStream};
+use crate::proxy::upstream::UpstreamStream;
 
 /// A shared connection, as its riders see it.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(in crate::proxy) struct Line {
     active: Cell<bool>,
     /// Nothing was, for a while: it is checked before it is used again.
     stale: Cell<bool>,
+    /// When it ends, nobody sends over it any more.
+    tenure: Tenure,
 }
 
 /// Reads and writes it.
@@ -48,12 +52,19 @@ struct Driver {
     tick: Interval,
     /// Ticks without riders.
     deserted: u32,
+    /// Ticks since its master was put out of use.
+    retired: u32,
     /// Times that a batch has waited for more.
     yielded: u32,
     slow: Option<Slow>,
     /// What a rider may leave unread, unless there is no memory for it.
     most_unread: usize,
     budget: Arc<Budget>,
+    metrics: Arc<ThreadMetrics>,
+    /// The number of the upstream.
+    upstream: usize,
+    /// The canary that is timed, by its number, and when it went.
+    timed: Option<(u64, Instant)>,
 }
 
 /// The rider that the others wait for.
@@ -69,6 +80,8 @@ enum Ending {
     Closed,
     /// Nobody used it any more.
     Deserted,
+    /// It leads to a server that isn't the master any more, or not the one in use.
+    Retired,
     /// A session has noticed that its replies can't be its own, and has told so.
     Failed,
     Desync(Desync),
@@ -101,6 +114,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// finds it open.
 const DESERTED: u32 = 60;
 
+/// What is owed on a connection to a server that isn't in use any more comes within so many ticks, or
+/// never: that server may hang.
+const RETIRED: u32 = 5;
+
 /// While others wait for a large reply's reader, it must take so much in so much time: 1 MB a second.
 /// A healthy client takes a thousand times as much, and one that is slower would hold the others up for
 /// half a minute before `max_reply_buffer` is free again.
@@ -112,10 +129,16 @@ const SLOW_BELOW: u64 = 256 * 1024;
 impl Line {
     pub(super) fn start(
         service: &Arc<Service>,
+        metrics: &Arc<ThreadMetrics>,
         key: Key,
-        stream: UpstreamStream,
-        permit: OpenPermit,
+        opened: Opened,
+        counted: Counted,
     ) -> Rc<Self> {
+        let Opened {
+            stream,
+            permit,
+            tenure,
+        } = opened;
         let mut seed = [0; 16];
         // Without chance numbers a canary is still one that no client knows of.
         let _ = tls::random(&mut seed);
@@ -130,6 +153,7 @@ impl Line {
             hindered: Cell::new(false),
             active: Cell::new(false),
             stale: Cell::new(false),
+            tenure,
         });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,17 +162,26 @@ impl Line {
             stream,
             tick,
             deserted: 0,
+            retired: 0,
             yielded: 0,
             slow: None,
             most_unread,
             budget: Arc::clone(&service.budget),
+            metrics: Arc::clone(metrics),
+            upstream: key.0,
+            timed: None,
         };
         let service = Arc::clone(service);
         tokio::task::spawn_local(async move {
             let ending = std::future::poll_fn(|cx| driver.poll(cx)).await;
+            if let Ending::Desync(error) = &ending
+                && *error != Desync::Credential
+            {
+                driver.metrics.upstreams[key.0].desyncs.add(1);
+            }
             tell(&service, key, &ending);
             driver.line.close();
-            drop(permit);
+            drop((permit, counted));
         });
         line
     }
@@ -226,9 +259,15 @@ impl Line {
         self.trunk.borrow().unread(rider)
     }
 
-    /// Whether the rider is owed replies.
+    /// Whether the rider is owed replies, or hasn't taken all that have come.
     pub(in crate::proxy) fn owes(&self, rider: Rider) -> bool {
-        self.trunk.borrow().owed(rider) > 0
+        let trunk = self.trunk.borrow();
+        trunk.owed(rider) > 0 || trunk.has_left(rider)
+    }
+
+    /// Whether it leads to where nobody should send anything any more.
+    pub(in crate::proxy) fn is_retired(&self) -> bool {
+        self.tenure.is_over()
     }
 
     /// Whether the rider was put off: the others have waited long enough for it.
@@ -277,6 +316,12 @@ fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
         Ending::Deserted => {
             tracing::debug!(upstream, "a shared connection is closed: nobody uses it")
         }
+        Ending::Retired => {
+            tracing::debug!(
+                upstream,
+                "a shared connection is closed: the master is elsewhere"
+            );
+        }
         Ending::Failed => {
             tracing::warn!(
                 upstream,
@@ -321,6 +366,9 @@ impl Driver {
             if self.is_deserted() {
                 return Poll::Ready(Ending::Deserted);
             }
+            if self.is_retired() {
+                return Poll::Ready(Ending::Retired);
+            }
         }
         if self.line.closed.get() {
             return Poll::Ready(Ending::Failed);
@@ -343,6 +391,15 @@ impl Driver {
             0
         };
         self.deserted > DESERTED
+    }
+
+    /// Once a second.
+    fn is_retired(&mut self) -> bool {
+        if !self.line.is_retired() {
+            return false;
+        }
+        self.retired += 1;
+        self.retired > RETIRED || self.line.trunk.borrow().is_idle()
     }
 
     /// Reads and hands over until there is nothing more, or somebody must read first.
@@ -409,6 +466,13 @@ impl Driver {
                     if let Err(error) = delivered {
                         return Poll::Ready(Ending::Desync(error));
                     }
+                    if let Some((number, sent)) = self.timed
+                        && trunk.canaries().1 > number
+                    {
+                        let latency = &self.metrics.upstreams[self.upstream].latency;
+                        latency.observe(sent.elapsed());
+                        self.timed = None;
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(Ending::Closed),
             }
@@ -431,6 +495,11 @@ impl Driver {
         }
         self.yielded = 0;
         trunk.batch();
+        let (sent, seen) = trunk.canaries();
+        if self.timed.is_none() && sent > seen {
+            // The clock is read twice a canary, and so once in some dozens of commands.
+            self.timed = Some((sent - 1, Instant::now()));
+        }
         while !trunk.unwritten().is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, trunk.unwritten()) {
                 Poll::Ready(Ok(len)) if len > 0 => trunk.wrote(len),

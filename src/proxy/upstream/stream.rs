@@ -105,12 +105,12 @@ mod tests {
         let tls = UpstreamTls::load(&config::UpstreamTls {
             ca: Some(dir.path().join("ca.pem")),
             identity: None,
-            server_name: "localhost".to_owned(),
+            server_names: vec!["localhost".to_owned()],
         })
         .unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         let (near, far) = tokio::join!(
-            tls.connect(Stream::Unix(near)),
+            tls.connect(0, Stream::Unix(near)),
             server.acceptor().accept(far)
         );
         let mut stream = UpstreamStream::Tls(Box::new(near.unwrap()));

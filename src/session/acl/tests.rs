@@ -8,7 +8,7 @@ use crate::identity::{AuthKind, Identity, Who};
 use crate::policy::{LogEntry, Policy, Source};
 use crate::resp::{Limits, OwnedArgs, encode_request};
 use crate::rewrite::Names;
-use crate::session::{Facts, Pipe, Refused, Rules, Session};
+use crate::session::{Facts, Oversight, Pipe, Refused, Rules, Session};
 
 const USERS: &str = "user admin on >pw ~* &* +@all\nuser root on ~* &* +@all lethal=acl\n\
                      user debugger on ~* +@all lethal=debug\nuser scripter on +eval script=any\n\
@@ -361,6 +361,7 @@ fn args_are_never_read_beyond_their_end() {
         rules: &rules,
         facts: &Facts::default(),
         host: &mut client.world,
+        oversight: Oversight::Refused,
     };
     let mut reply = BytesMut::new();
     let login = client.session.login();

@@ -159,3 +159,19 @@ fn what_one_transaction_queued_maps_nothing_in_another() {
         assert!(got.ends_with(get), "{end}: {got}");
     }
 }
+
+#[test]
+fn a_replica_that_refuses_a_write_is_noticed_once_and_the_client_reads_it() {
+    let mut it = Harness::cart();
+    it.commands(&["GET cart:1", "SET cart:1 a", "GET cart:1"]);
+    let readonly = "-READONLY You can't write against a read only replica.\r\n";
+    assert_eq!(it.upstream("$8\r\nREADONLY\r\n"), "$8\r\nREADONLY\r\n");
+    assert!(!it.session.take_readonly());
+    // However it comes.
+    assert_eq!(it.upstream(&readonly[..6]), "");
+    assert_eq!(it.upstream(&readonly[6..]), readonly);
+    assert!(it.session.take_readonly());
+    assert!(!it.session.take_readonly());
+    assert_eq!(it.upstream("-ERR READONLY\r\n"), "-ERR READONLY\r\n");
+    assert!(!it.session.take_readonly());
+}

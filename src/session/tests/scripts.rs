@@ -223,6 +223,7 @@ fn long_pipelines_of_calls_do_not_fill_the_memory() {
     let body = "-".repeat(100_000);
     let mut it = user("app");
     it.reload(policy_with(&body)).unwrap();
+    it.notes.2.0 = Oversight::Each;
     let call = format!("EVALSHA {} 0", sha(&body));
     let mut lines = vec!["MULTI"];
     lines.extend(vec![call.as_str(); 100]);
@@ -243,6 +244,8 @@ fn long_pipelines_of_calls_do_not_fill_the_memory() {
         sent.push_str(&more);
     }
     assert_eq!(decode(sent.as_bytes()).len(), 102);
+    // However often each was looked at.
+    assert_eq!(it.notes.2.1.len(), 102);
 }
 
 #[test]

@@ -58,6 +58,19 @@ fn each_rider_gets_its_own_replies() {
 }
 
 #[test]
+fn who_is_owed_nothing_may_still_have_something_to_take() {
+    let mut trunk = trunk();
+    let (rider, other) = (trunk.board(), trunk.board());
+    trunk.send(rider, load(b"x", 1));
+    assert!(!trunk.has_left(rider));
+    deliver(&mut trunk, b"+1\r\n").unwrap();
+    assert_eq!(trunk.owed(rider), 0);
+    assert!(trunk.has_left(rider) && !trunk.has_left(other));
+    take(&mut trunk, rider);
+    assert!(!trunk.has_left(rider));
+}
+
+#[test]
 fn a_dead_riders_late_reply_reaches_nobody() {
     let mut trunk = trunk();
     let dead = trunk.board();

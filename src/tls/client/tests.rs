@@ -22,12 +22,20 @@ fn settings(files: &Files, ca: &str, client: Option<&str>) -> config::UpstreamTl
                 files.path(&format!("{name}.key")),
             )
         }),
-        server_name: "localhost".to_owned(),
+        server_names: vec!["localhost".to_owned()],
     }
 }
 
 /// A handshake and a word each way; the server's stream lives until the client has read its own.
 async fn converse(server: &ServerTls, client: &UpstreamTls) -> io::Result<HandshakeKind> {
+    converse_at(0, server, client).await
+}
+
+async fn converse_at(
+    address: usize,
+    server: &ServerTls,
+    client: &UpstreamTls,
+) -> io::Result<HandshakeKind> {
     let (near, far) = tokio::io::duplex(16 * 1024);
     let serve = async {
         let mut stream = server.acceptor().accept(far).await?;
@@ -39,7 +47,7 @@ async fn converse(server: &ServerTls, client: &UpstreamTls) -> io::Result<Handsh
         io::Result::Ok(())
     };
     let ask = async {
-        let mut stream = client.connect(near).await?;
+        let mut stream = client.connect(address, near).await?;
         stream.write_all(b"*").await?;
         stream.flush().await?;
         stream.read_exact(&mut [0]).await?;
@@ -95,6 +103,26 @@ async fn an_upstream_is_resumed_at_the_second_connect() {
         converse(&server, &other).await.unwrap(),
         HandshakeKind::Resumed
     );
+}
+
+#[tokio::test]
+async fn each_address_must_prove_its_own_name() {
+    let files = Files::new(&[]);
+    let root = ca("root");
+    write(&files.path("root.pem"), root.pem());
+    let client = UpstreamTls::load(&config::UpstreamTls {
+        server_names: vec!["redis.a".to_owned(), "redis.b".to_owned()],
+        ..settings(&files, "root.pem", None)
+    });
+    let client = client.unwrap();
+    let server = server_with(&files, &server_params(&["redis.b"]), &root);
+    assert!(converse_at(1, &server, &client).await.is_ok());
+    let text = said(converse_at(0, &server, &client).await);
+    assert!(
+        text.contains("not for \"redis.a\" but for redis.b"),
+        "{text}"
+    );
+    assert!(converse_at(2, &server, &client).await.is_err());
 }
 
 #[tokio::test]
@@ -183,7 +211,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
     let settings = config::UpstreamTls {
         ca: Some(files.path("none.pem")),
         identity: Some((files.path("a.pem"), files.path("b.key"))),
-        server_name: "not a name".to_owned(),
+        server_names: vec!["not a name".to_owned()],
     };
     let problems = UpstreamTls::load(&settings).unwrap_err();
     let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
@@ -198,7 +226,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
     let settings = config::UpstreamTls {
         ca: Some(files.path("server.pem")),
         identity: None,
-        server_name: "localhost".to_owned(),
+        server_names: vec!["localhost".to_owned()],
     };
     let problems = UpstreamTls::load(&settings).unwrap_err();
     assert!(

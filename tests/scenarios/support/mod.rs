@@ -4,6 +4,7 @@ pub mod acl;
 pub mod certs;
 pub mod cli;
 pub mod client;
+pub mod http;
 pub mod proxy;
 pub mod redis;
 pub mod topology;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -62,7 +63,10 @@ pub struct Builder {
     allowed: Vec<String>,
     certs: &'static Certs,
     own_certificates: bool,
-    open_files: Option<u64>,
+    /// Shell commands that the program is started behind.
+    before: String,
+    environment: Vec<(String, String)>,
+    stdin: Option<Arc<OwnedFd>>,
 }
 
 /// When a proxy counts as started.
@@ -93,7 +97,9 @@ impl Builder {
             allowed: Vec::new(),
             certs: Certs::shared(),
             own_certificates: false,
-            open_files: None,
+            before: String::new(),
+            environment: Vec::new(),
+            stdin: None,
         }
     }
 
@@ -198,7 +204,34 @@ impl Builder {
 
     /// How many files the process may have open.
     pub fn open_files(mut self, count: u64) -> Self {
-        self.open_files = Some(count);
+        self.before.push_str(&format!("ulimit -n {count} && "));
+        self
+    }
+
+    /// Certificates of its own.
+    pub fn certs(mut self, certs: &'static Certs) -> Self {
+        self.certs = certs;
+        self
+    }
+
+    /// A shell command that is run before it, where the configuration is.
+    pub fn before(mut self, text: &str) -> Self {
+        self.before.push_str(&format!("{text} && "));
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A listening socket that the program finds as descriptor 3, under this name.
+    pub fn inherits(mut self, socket: impl Into<OwnedFd>, name: &str) -> Self {
+        self.stdin = Some(Arc::new(socket.into()));
+        self.before.push_str(&format!(
+            "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES='{name}' && exec 3<&0 0</dev/null && "
+        ));
         self
     }
 
@@ -318,17 +351,18 @@ impl Builder {
 
     fn spawn(&self, dir: TempDir, port: u16, config: &Path) -> Result<Proxy, String> {
         let program = env!("CARGO_BIN_EXE_respgate");
-        let mut command = match self.open_files {
-            None => Command::new(program),
-            Some(count) => {
+        let mut command = match self.before.is_empty() {
+            true => Command::new(program),
+            false => {
                 let mut shell = Command::new("sh");
-                shell.args([
-                    "-c",
-                    &format!("ulimit -n {count} && exec \"$0\" \"$@\""),
-                    program,
-                ]);
+                let text = format!("{}exec \"$0\" \"$@\"", self.before);
+                shell.args(["-c", &text, program]);
                 shell
             }
+        };
+        let stdin = match &self.stdin {
+            None => Stdio::null(),
+            Some(socket) => Stdio::from(socket.try_clone().unwrap()),
         };
         let mut child = command
             .arg("run")
@@ -336,7 +370,8 @@ impl Builder {
             .arg(config)
             .current_dir(dir.path())
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
+            .envs(self.environment.iter().cloned())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -549,7 +584,7 @@ impl Proxy {
         self.signal(Signal::TERM);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("the proxy is gone");
     }
