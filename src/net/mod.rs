@@ -4,6 +4,7 @@
 
 mod accept;
 mod limit;
+mod proxy_header;
 mod source;
 mod stream;
 
@@ -12,5 +13,6 @@ pub use limit::{
     AddressPermit, ConnectionLimit, ConnectionPermit, PerAddress, most_connections,
     raise_file_limit,
 };
+pub use proxy_header::{HeaderError, HeaderReader, HeaderStep, Origin, read_header, speaks};
 pub use source::{Sources, effective};
 pub use stream::{Stream, connect};

@@ -19,6 +19,7 @@ use crate::telemetry::Event;
 use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, handshake_failure};
 
 use super::acceptor::{Arrival, Permits};
+use super::admission::introduce;
 use super::generation::Generation;
 use super::host::{Peer, SessionHost};
 use super::read_ahead::ReadAhead;
@@ -110,26 +111,37 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         listening,
         generation,
         deadline,
-        permits,
+        mut permits,
+        // Given back at the end of this: then it is in, or gone.
+        mut handshake,
+        is_proxied,
     } = arrival;
     let settings = generation.settings();
     let state = settings.listener(listening.index)?;
     let peer_address = socket.peer();
-    let source = socket.source();
     let mut peer = Peer {
         listener: listening.name.clone(),
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
-        source,
+        source: socket.source(),
+        proxy: None,
+        proxy_source: None,
         certificate: None,
     };
-    let stream = match into_stream(socket) {
+    let mut stream = match into_stream(socket) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(peer = peer.address, %error, "gone before it was served");
             return None;
         }
     };
+    if is_proxied {
+        let introduced =
+            introduce(&service, &listening, state, stream, deadline, &mut peer).await?;
+        stream = introduced.0;
+        permits.address = Some(introduced.1.connection);
+        handshake.address = Some(introduced.1.handshake);
+    }
     let mut downstream = match &state.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
@@ -140,19 +152,14 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     };
     let subject = Subject {
         certificate: peer.certificate.as_deref(),
-        source,
+        source: peer.source,
         listener: &listening.name,
     };
     let identity = match resolve(&settings.identities, &subject) {
         Ok(identity) => identity,
         Err(unmatched) => {
             let refusal = ConnectionRefusal::NoIdentity;
-            peer.refuse(
-                &service.audit,
-                None,
-                refusal.label(),
-                &unmatched.to_string(),
-            );
+            peer.refuse(&service, refusal.label(), &unmatched.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -162,7 +169,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         Ok(login) => login,
         Err(error) => {
             let refusal = ConnectionRefusal::NoUser;
-            peer.refuse(&service.audit, None, refusal.label(), &error.to_string());
+            peer.refuse(&service, refusal.label(), &error.to_string());
             say_last(&mut downstream, refusal.line()).await;
             return None;
         }
@@ -181,6 +188,7 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
         session = id,
         listener = peer.listener,
         peer = peer.address,
+        proxy = peer.proxy,
         certificate = peer.subject(),
         user,
         "session opened"
@@ -232,6 +240,7 @@ async fn part(service: &Service, client: &mut Client, end: &End) {
             session: Some(*id),
             listener: &peer.listener,
             peer: &peer.address,
+            proxy: peer.proxy.as_deref(),
             reason: "desync",
             detail: Some(error.to_string()),
             ..Event::default()
@@ -306,16 +315,11 @@ async fn shake_hands(
                 tracing::debug!(peer = peer.address, "gone during the handshake");
                 return None;
             }
-            peer.refuse(&service.audit, None, failure.kind.label(), &failure.text);
+            peer.refuse(service, failure.kind.label(), &failure.text);
             return None;
         }
         Err(_) => {
-            peer.refuse(
-                &service.audit,
-                None,
-                "handshake_timeout",
-                "no handshake in time",
-            );
+            peer.refuse(service, "handshake_timeout", "no handshake in time");
             return None;
         }
     };
@@ -323,7 +327,7 @@ async fn shake_hands(
     match tls.verified(stream.get_ref().1, SystemTime::now()) {
         Ok(certificate) => Some((stream, certificate)),
         Err(refusal) => {
-            peer.refuse(&service.audit, None, refusal.label(), &refusal.to_string());
+            peer.refuse(service, refusal.label(), &refusal.to_string());
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None
         }

@@ -10,7 +10,7 @@ use crate::policy::{LogEntry, Whereabouts, explain};
 use crate::session::{
     ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Throttle, UserChange,
 };
-use crate::telemetry::{Audit, Event};
+use crate::telemetry::Event;
 use crate::tls;
 
 use super::service::Service;
@@ -27,6 +27,10 @@ pub(super) struct Peer {
     pub(super) local: String,
     /// The address that rules and limits mean; `None`: a unix socket.
     pub(super) source: Option<IpAddr>,
+    /// The socket's own peer, where a PROXY header named another one as `address`.
+    pub(super) proxy: Option<String>,
+    /// Its address alone.
+    pub(super) proxy_source: Option<IpAddr>,
     /// Shared with every connection that shows the same.
     pub(super) certificate: Option<Arc<Certificate>>,
 }
@@ -52,18 +56,22 @@ const MAX_NAME: usize = 32;
 
 impl Peer {
     /// Writes that the connection is refused.
-    pub(super) fn refuse(&self, audit: &Audit, session: Option<u64>, reason: &str, detail: &str) {
-        tracing::info!(
-            listener = self.listener,
-            peer = self.address,
-            certificate = self.subject(),
-            reason,
-            detail,
-            "connection refused"
-        );
-        audit.write(&Event {
-            detail: Some(detail.to_owned()),
-            ..self.event("connection_refused", session, reason)
+    pub(super) fn refuse(&self, service: &Service, reason: &str, detail: &str) {
+        if let Some(suppressed) = service.refusals.ask(Instant::now()) {
+            tracing::info!(
+                listener = self.listener,
+                peer = self.address,
+                proxy = self.proxy,
+                certificate = self.subject(),
+                reason,
+                detail,
+                suppressed,
+                "connection refused"
+            );
+        }
+        service.audit.write(&Event {
+            detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()),
+            ..self.event("connection_refused", None, reason)
         });
     }
 
@@ -79,6 +87,7 @@ impl Peer {
             session,
             listener: &self.listener,
             peer: &self.address,
+            proxy: self.proxy.as_deref(),
             certificate: self.subject(),
             reason,
             ..Event::default()

@@ -17,6 +17,7 @@
 //!   about users.
 
 mod acceptor;
+mod admission;
 mod bell;
 mod connection;
 mod control;

@@ -17,6 +17,7 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::admission::{HandshakeLimits, RefusalLog};
 use super::bell::Bell;
 use super::control;
 use super::keeper::Keeper;
@@ -44,6 +45,7 @@ pub struct Service {
     pub(super) sessions: Sessions,
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
+    pub(super) refusals: RefusalLog,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -82,6 +84,7 @@ pub(super) struct Listening {
     pub(super) bind: Vec<config::Bind>,
     pub(super) connections: ConnectionLimit,
     pub(super) per_address: PerAddress,
+    pub(super) handshakes: HandshakeLimits,
 }
 
 /// An upstream, and what is known of it.
@@ -163,6 +166,7 @@ impl Service {
                 bind: settings.bind.clone(),
                 connections: ConnectionLimit::new(part.max_connections),
                 per_address: PerAddress::new(settings.max_connections_per_ip),
+                handshakes: HandshakeLimits::new(settings),
             })
         };
         let parts = &loaded.settings.listeners;
@@ -191,6 +195,7 @@ impl Service {
             audit,
             acl_log: Mutex::default(),
             throttle: Mutex::default(),
+            refusals: RefusalLog::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

@@ -285,9 +285,21 @@ fn unknown(args: &Args<'_>, rules: &Rules) -> Refusal {
         .any(|verb| args.name().eq_ignore_ascii_case(verb))
     {
         Refusal::Http
+    } else if is_proxy_header(args) {
+        Refusal::ProxyHeader
     } else if rules.names().is_hidden(args.name()) {
         Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand
     }
+}
+
+/// A balancer that speaks for others where nobody has asked it to: the source that it names is not
+/// judged, and what follows is somebody's whom we can't tell. Version 1 is a line; of version 2, behind
+/// two empty lines, it is this.
+fn is_proxy_header(args: &Args<'_>) -> bool {
+    let families = [&b"TCP4"[..], b"TCP6", b"UNKNOWN"];
+    let is_text =
+        args.name() == b"PROXY" && args.get(1).is_some_and(|family| families.contains(&family));
+    is_text || args.name() == b"\0"
 }

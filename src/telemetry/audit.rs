@@ -42,6 +42,9 @@ pub struct Event<'a> {
     /// The peer's address and port, or `unix`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub peer: &'a str,
+    /// The socket's own peer, where a PROXY header named another one as `peer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<&'a str>,
     /// The subject of the client's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<&'a str>,
