@@ -129,6 +129,11 @@ async fn hear(
         Err(HeaderError::Gone) => return Err(Unheard::Gone),
         Err(error) => return Err(Unheard::Header(error)),
     };
+    // Of version 1, HAProxy's checks name their own connection.
+    let origin = match origin {
+        Origin::Client(client) if client.to_string() == peer.address => Origin::Sender,
+        origin => origin,
+    };
     if let Origin::Client(client) = origin {
         peer.introduced(client);
     }

@@ -294,12 +294,10 @@ fn unknown(args: &Args<'_>, rules: &Rules) -> Refusal {
     }
 }
 
-/// A balancer that speaks for others where nobody has asked it to: the source that it names is not
-/// judged, and what follows is somebody's whom we can't tell. Version 1 is a line; of version 2, behind
-/// two empty lines, it is this.
+/// A balancer that speaks for others where nobody has asked it to: what follows is of somebody whom we
+/// can't judge. This is version 1; version 2 is no request at all.
 fn is_proxy_header(args: &Args<'_>) -> bool {
     let families = [&b"TCP4"[..], b"TCP6", b"UNKNOWN"];
-    let is_text =
-        args.name() == b"PROXY" && args.get(1).is_some_and(|family| families.contains(&family));
-    is_text || args.name() == b"\0"
+    let names_family = |family| families.contains(&family);
+    args.name() == b"PROXY" && args.get(1).is_some_and(names_family)
 }

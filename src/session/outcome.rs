@@ -332,7 +332,7 @@ impl Refusal {
             // Redis too hangs up without a word (since 3.2.7).
             Self::Http
             | Self::ProxyHeader
-            | Self::Protocol(ProtocolError::TlsHandshake)
+            | Self::Protocol(ProtocolError::TlsHandshake | ProtocolError::ProxyHeader)
             | Self::Replicating => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
         }

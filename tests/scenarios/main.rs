@@ -13,6 +13,7 @@
 mod acl_commands;
 mod acl_files;
 mod acl_log;
+mod admission;
 mod auth;
 mod client_matrix;
 mod clients;
@@ -31,6 +32,7 @@ mod live_policy;
 mod modes;
 mod pipelines;
 mod production_users;
+mod proxy_protocol;
 mod refusals;
 mod reload;
 mod replication;
