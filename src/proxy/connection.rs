@@ -26,6 +26,7 @@ use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
 use super::service::{Listening, Service, SessionGuard, Upstream};
 use super::trunks::Trunks;
+use super::turns::Turns;
 
 /// The client's side.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub(super) fn serve(
     arrival: Arrival,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let admitted = Box::pin(admit(Arc::clone(&service), arrival));
+    let admitted = Box::pin(admit(Arc::clone(&service), Rc::clone(&trunks), arrival));
     async move {
         let _place = place;
         let Some((mut client, session)) = admitted.await else {
@@ -105,7 +106,11 @@ pub(super) fn serve(
 
 /// From the first byte to a session: handshake, identity, user. `None`: the client is gone, or sent
 /// away.
-async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Session)> {
+async fn admit(
+    service: Arc<Service>,
+    trunks: Rc<Trunks>,
+    arrival: Arrival,
+) -> Option<(Client, Session)> {
     let Arrival {
         socket,
         listening,
@@ -145,7 +150,9 @@ async fn admit(service: Arc<Service>, arrival: Arrival) -> Option<(Client, Sessi
     let mut downstream = match &state.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
-            let (stream, certificate) = shake_hands(tls, stream, deadline, &service, &peer).await?;
+            let turns = &trunks.turns;
+            let (stream, certificate) =
+                shake_hands(tls, stream, (turns, deadline), &service, &peer).await?;
             peer.certificate = certificate;
             Downstream::Tls(Box::new(stream))
         }
@@ -296,12 +303,13 @@ fn into_stream(socket: Accepted) -> io::Result<Stream> {
 async fn shake_hands(
     tls: &ServerTls,
     stream: Stream,
-    deadline: Instant,
+    (turns, deadline): (&Turns, Instant),
     service: &Service,
     peer: &Peer,
 ) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
-    let handshake = timeout_at(deadline, tls.acceptor().accept(ReadAhead::new(stream)));
+    let handshake = tls.acceptor().accept(ReadAhead::new(stream));
+    let handshake = timeout_at(deadline, turns.take(handshake));
     let result = tokio::select! {
         result = handshake => result,
         () = drained => return None,

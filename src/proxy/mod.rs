@@ -33,6 +33,7 @@ mod settle;
 mod spare;
 mod standing;
 mod trunks;
+mod turns;
 mod upstream;
 mod users;
 mod worker;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::session::{Berth, Rider};
 
 use super::service::Service;
+use super::turns::Turns;
 use super::upstream::{Dialogue, OpenPermit, UpstreamError, UpstreamStream};
 
 pub(super) use line::Line;
@@ -26,6 +27,8 @@ pub(super) struct Trunks {
     service: Arc<Service>,
     lines: RefCell<HashMap<Key, Entry>>,
     idle: RefCell<HashMap<Key, Vec<Own>>>,
+    /// Before they are sessions.
+    pub(super) turns: Turns,
 }
 
 /// An upstream's number, and what the connection is like. An upstream has one credential, so users of
@@ -94,6 +97,7 @@ impl Trunks {
             service,
             lines: RefCell::default(),
             idle: RefCell::default(),
+            turns: Turns::default(),
         })
     }
 
