@@ -57,9 +57,11 @@ pub(super) fn read(
             });
         }
 
-        let allow = networks(&mut section, "allow").unwrap_or_else(loopback);
+        let allow = networks(&mut section, "allow");
+        let says_allow = allow.is_some();
+        let allow = allow.unwrap_or_else(loopback);
         let deny = networks(&mut section, "deny").unwrap_or_default();
-        let proxy_protocol_from = read_proxies(&mut section, &binds);
+        let proxy_protocol_from = read_proxies(&mut section, &binds, says_allow);
         // The bounds leave room for what a process may open; RLIMIT_NOFILE is checked at start.
         let spelled_out = section.names().iter().any(|key| key == "max_connections");
         let default = DEFAULT_MAX_CONNECTIONS as u32;
@@ -259,7 +261,11 @@ fn read_crl(section: &mut Section<'_>, client_auth: ClientAuth) -> Vec<PathBuf> 
 }
 
 /// The peers that must send a PROXY header.
-fn read_proxies(section: &mut Section<'_>, binds: &[(Entry<'_>, Bind)]) -> Vec<IpNet> {
+fn read_proxies(
+    section: &mut Section<'_>,
+    binds: &[(Entry<'_>, Bind)],
+    says_allow: bool,
+) -> Vec<IpNet> {
     let proxies = networks(section, "proxy_protocol_from").unwrap_or_default();
     let only_unix = binds.iter().all(|(_, bind)| matches!(bind, Bind::Unix(_)));
     if !proxies.is_empty() && !binds.is_empty() && only_unix {
@@ -267,6 +273,16 @@ fn read_proxies(section: &mut Section<'_>, binds: &[(Entry<'_>, Bind)]) -> Vec<I
         section
             .report
             .problem(section.key("proxy_protocol_from"), reason);
+    }
+    let key = section.key("proxy_protocol_from");
+    if let Some(all) = proxies.iter().find(|net| net.prefix_len() == 0) {
+        let reason = "whoever can connect may name any source";
+        section.report.warning(&key, &all.to_string(), reason);
+    }
+    if !proxies.is_empty() && !says_allow {
+        let reason =
+            "is not given: of the sources that PROXY headers name, only loopback ones are let in";
+        section.report.warning(&section.key("allow"), "", reason);
     }
     proxies
 }

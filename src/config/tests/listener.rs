@@ -301,6 +301,20 @@ fn a_unix_socket_has_no_balancer_with_an_address() {
 }
 
 #[test]
+fn what_a_balancer_may_say_and_about_whom_is_looked_at() {
+    warns(
+        &listener("proxy_protocol_from = [\"10.0.0.1\"]"),
+        "listener.main.allow: is not given: of the sources that PROXY headers name, only loopback ones are let in",
+    );
+    warns(
+        &listener("allow = [\"10.0.0.0/8\"]\nproxy_protocol_from = [\"10.0.0.1\", \"::/0\"]"),
+        "listener.main.proxy_protocol_from = \"::/0\": whoever can connect may name any source",
+    );
+    let keys = "allow = [\"10.0.0.0/8\"]\nproxy_protocol_from = [\"10.0.0.1\"]";
+    assert!(good(&listener(keys)).warnings.is_empty());
+}
+
+#[test]
 fn going_without_client_certificates_must_be_spelled_out() {
     for word in ["optional", "none"] {
         let keys =
