@@ -104,7 +104,10 @@ pub(super) async fn introduce(
         }
         Ok(Err(Unheard::Header(error))) => ("proxy_header", error.to_string()),
         Ok(Err(Unheard::Refused(reason))) => (reason, String::new()),
-        Err(_) => ("handshake_timeout", "no PROXY header in time".to_owned()),
+        Err(_) => (
+            "handshake_timeout",
+            "no PROXY header, or nothing behind it, in time".to_owned(),
+        ),
     };
     peer.refuse(service, reason, &detail);
     Stream::Tcp(tcp).refuse();
@@ -139,8 +142,10 @@ async fn hear(
     }
     let source = peer.source.ok_or(Unheard::Gone)?;
     let places = take_places(listening, state, source);
-    // A health check says no more than that it is one, and need not be let in: no word about it.
-    if places.is_err() && origin == Origin::Sender && !speaks(tcp).await {
+    // A health check says no more than that it is one, and need not be let in: no word about it. With
+    // TLS a handshake that doesn't begin shows the same.
+    let asks_first = places.is_err() || state.tls.is_none();
+    if origin == Origin::Sender && asks_first && !speaks(tcp).await {
         return Err(Unheard::Gone);
     }
     places.map_err(Unheard::Refused)

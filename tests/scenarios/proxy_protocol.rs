@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::redis::fetched;
 use crate::support::{
-    Builder, Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port,
+    Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
 };
 
 const BALANCER: &str = "127.0.0.2";
@@ -269,6 +269,28 @@ fn handshakes_are_counted_by_the_source_that_a_header_names() {
 }
 
 #[test]
+fn wrong_passwords_are_counted_by_the_source_that_a_header_names() {
+    let server = server();
+    let proxy = proxy(&server)
+        .listener(ALLOW)
+        .users("user cart on >cart-secret ~* +@all\nuser search on >search-secret ~* +@all\nuser admin on ~* &* +@all\n")
+        .identities(
+            "[[identity]]\nmatch = { cn = \"cart\" }\nuser = \"$auth\"\nauth = \"password\"\n\n\
+             [[identity]]\nmatch = { cn = \"admin\" }\nuser = \"admin\"\nauth = \"certificate\"\n",
+        )
+        .start();
+    let mut guesser = behind(&proxy, &v2("10.1.0.1")).unwrap();
+    let wrong = command(&["AUTH", "cart", "wrong"]).repeat(100);
+    let right = ["AUTH", "search", "search-secret"];
+    guesser.send([wrong, command(&right)].concat());
+    let last = (0..101).map(|_| guesser.read_reply()).last().unwrap();
+    assert!(last.error().contains("too many failed logins"), "{last:?}");
+    // Another one behind the same balancer has guessed nothing.
+    let mut other = behind(&proxy, &v1("10.1.0.2")).unwrap();
+    assert_eq!(other.call(&right), ok());
+}
+
+#[test]
 fn what_is_no_header_is_refused_where_one_is_asked_for() {
     let server = server();
     let proxy = proxy(&server).start();
@@ -440,6 +462,50 @@ fn health_checks_of_the_balancer_leave_no_word() {
         assert_eq!(log.matches(" WARN").count(), warnings, "{log}");
         assert!(proxy.audit().is_empty(), "{:#?}", proxy.audit());
     }
+}
+
+#[test]
+fn health_checks_on_plaintext_need_be_nobody() {
+    let server = server();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .plaintext()
+        .listener("proxy_protocol_from = [\"127.0.0.2\"]")
+        .identities(
+            "[[identity]]\nmatch = { from = \"127.0.0.1\" }\nuser = \"admin\"\nauth = \"address\"\n",
+        )
+        .section("[log]\nlevel = \"debug\"\n")
+        .start();
+    let headers = [local(), b"PROXY UNKNOWN\r\n".to_vec()];
+    for (number, header) in headers.into_iter().enumerate() {
+        let gone = || {
+            proxy
+                .log_text()
+                .matches("gone before the handshake")
+                .count()
+        };
+        let before = gone();
+        connect(&proxy).write_all(&header).unwrap();
+        eventually("it has been seen", || gone() == before + 1);
+        let log = proxy.log_text();
+        let refusals = log.matches("connection refused").count();
+        assert_eq!(refusals, number, "{log}");
+        // Who goes on is judged.
+        let mut stream = connect(&proxy);
+        stream
+            .write_all(&[&header[..], b"PING\r\n"].concat())
+            .unwrap();
+        let mut reply = String::new();
+        let _ = stream.read_to_string(&mut reply);
+        assert!(reply.starts_with("-NOPERM respgate"), "{reply}");
+    }
+    let events = proxy.audit_when(refused("identity"));
+    assert!(
+        events[0]["peer"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.2:")
+    );
 }
 
 #[test]
