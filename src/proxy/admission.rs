@@ -134,7 +134,7 @@ async fn hear(
     };
     // Of version 1, HAProxy's checks name their own connection.
     let origin = match origin {
-        Origin::Client(client) if client.to_string() == peer.address => Origin::Sender,
+        Origin::Client(client) if peer.is(client) => Origin::Sender,
         origin => origin,
     };
     if let Origin::Client(client) = origin {
@@ -171,6 +171,15 @@ impl HandshakeLimits {
 // === impl Peer ===
 
 impl Peer {
+    /// Whether it is the socket's own peer that is named.
+    fn is(&self, client: SocketAddr) -> bool {
+        let own: Result<SocketAddr, _> = self.address.parse();
+        let same = |own: SocketAddr| {
+            own.port() == client.port() && effective(own.ip()) == effective(client.ip())
+        };
+        own.is_ok_and(same)
+    }
+
     /// Puts whom it speaks for in the place of the balancer.
     fn introduced(&mut self, client: SocketAddr) {
         let source = effective(client.ip());
