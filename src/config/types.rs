@@ -65,6 +65,8 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Sources that may not, whatever `allow` says.
     pub deny: Vec<IpNet>,
+    /// Socket peers that must say by a PROXY header whom they speak for. From others it is refused.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Connections at once, all sources together.
     ///
     /// `None`: not said; then [`DEFAULT_MAX_CONNECTIONS`], or as many as the limit of open files
@@ -72,7 +74,11 @@ pub struct Listener {
     pub max_connections: Option<usize>,
     /// Connections at once from one source address.
     pub max_connections_per_ip: usize,
-    /// From accept to the end of the TLS handshake.
+    /// Connections at once that are not in yet, all sources together.
+    pub max_handshakes: usize,
+    /// The same from one source address.
+    pub max_handshakes_per_ip: usize,
+    /// From accept to the end of the TLS handshake, a PROXY header included.
     pub handshake_timeout: Duration,
     /// From the handshake to a successful AUTH, where the identity asks for one.
     pub auth_timeout: Duration,

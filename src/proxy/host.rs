@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) proxy: Option<String>,
     /// The version of TLS; `None`: plaintext, or not there yet.
     pub(super) tls: Option<&'static str>,
+    /// Its address alone.
+    pub(super) proxy_source: Option<IpAddr>,
     /// Shared with every connection that shows the same.
     pub(super) certificate: Option<Arc<Certificate>>,
 }
@@ -64,18 +66,22 @@ const MAX_NAME: usize = 32;
 impl Peer {
     /// Writes that the connection is refused.
     pub(super) fn refuse(&self, service: &Service, reason: &str, detail: &str) {
-        tracing::info!(
-            listener = self.listener,
-            peer = self.address,
-            certificate = self.subject(),
-            reason,
-            detail,
-            "connection refused"
-        );
+        if let Some(suppressed) = service.refusals.ask(Instant::now()) {
+            tracing::info!(
+                listener = self.listener,
+                peer = self.address,
+                proxy = self.proxy,
+                certificate = self.subject(),
+                reason,
+                detail,
+                suppressed,
+                "connection refused"
+            );
+        }
         service.audit.write(&Event {
             verdict: Some(Verdict::Deny),
             generation: Some(service.keeper.rules().generation()),
-            detail: Some(detail.to_owned()),
+            detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()),
             ..self.event("connection_refused", None, reason)
         });
     }

@@ -22,6 +22,7 @@
 //!   about users.
 
 mod acceptor;
+mod admission;
 mod availability;
 mod bell;
 mod connection;
@@ -43,6 +44,7 @@ mod sockets;
 mod spare;
 mod standing;
 mod trunks;
+mod turns;
 mod upstream;
 mod users;
 mod worker;

@@ -17,6 +17,7 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::admission::{HandshakeLimits, RefusalLog};
 use super::availability::{Availability, UpstreamView};
 use super::bell::Bell;
 use super::control;
@@ -48,6 +49,7 @@ pub struct Service {
     /// Asked at AUTH alone.
     pub(super) throttle: Mutex<Throttle>,
     pub(super) metrics: Metrics,
+    pub(super) refusals: RefusalLog,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -86,6 +88,7 @@ pub(super) struct Listening {
     pub(super) bind: Vec<config::Bind>,
     pub(super) connections: ConnectionLimit,
     pub(super) per_address: PerAddress,
+    pub(super) handshakes: HandshakeLimits,
 }
 
 /// An upstream, and what is known of it.
@@ -175,6 +178,7 @@ impl Service {
                 bind: settings.bind.clone(),
                 connections: ConnectionLimit::new(part.max_connections),
                 per_address: PerAddress::new(settings.max_connections_per_ip),
+                handshakes: HandshakeLimits::new(settings),
             })
         };
         let parts = &loaded.settings.listeners;
@@ -206,6 +210,7 @@ impl Service {
             throttle: Mutex::default(),
             heart: Heart::new(),
             metrics,
+            refusals: RefusalLog::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

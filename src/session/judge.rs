@@ -285,9 +285,19 @@ fn unknown(args: &Args<'_>, rules: &Rules) -> Refusal {
         .any(|verb| args.name().eq_ignore_ascii_case(verb))
     {
         Refusal::Http
+    } else if is_proxy_header(args) {
+        Refusal::ProxyHeader
     } else if rules.names().is_hidden(args.name()) {
         Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand
     }
+}
+
+/// A balancer that speaks for others where nobody has asked it to: what follows is of somebody whom we
+/// can't judge. This is version 1; version 2 is no request at all.
+fn is_proxy_header(args: &Args<'_>) -> bool {
+    let families = [&b"TCP4"[..], b"TCP6", b"UNKNOWN"];
+    let names_family = |family| families.contains(&family);
+    args.name() == b"PROXY" && args.get(1).is_some_and(names_family)
 }

@@ -86,6 +86,8 @@ pub enum Refusal {
     Unaudited,
     /// An HTTP request: a browser was made to talk to us.
     Http,
+    /// A PROXY header, from a peer that may not send one.
+    ProxyHeader,
     /// The bytes aren't requests.
     Protocol(ProtocolError),
 }
@@ -154,6 +156,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::Unaudited => "unaudited",
             Self::Http => "http",
+            Self::ProxyHeader => "proxy_header",
             Self::Protocol(error) => error.label(),
         }
     }
@@ -162,14 +165,18 @@ impl Refusal {
     pub fn severity(self) -> Severity {
         match self {
             Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
-            Self::Http | Self::Protocol(_) | Self::TooLarge | Self::Replicating => Severity::Info,
+            Self::Http | Self::ProxyHeader | Self::Protocol(_) => Severity::Info,
+            Self::TooLarge | Self::Replicating => Severity::Info,
             _ => Severity::Debug,
         }
     }
 
     /// Whether nothing can follow on this connection.
     pub fn is_fatal(self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Http | Self::Replicating)
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Http | Self::ProxyHeader | Self::Replicating
+        )
     }
 
     /// Appends the error reply.
@@ -330,7 +337,10 @@ impl Refusal {
                 "-MISCONF respgate can't write its audit, and is configured to refuse commands then",
             ]),
             // Redis too hangs up without a word (since 3.2.7).
-            Self::Http | Self::Protocol(ProtocolError::TlsHandshake) | Self::Replicating => {}
+            Self::Http
+            | Self::ProxyHeader
+            | Self::Protocol(ProtocolError::TlsHandshake | ProtocolError::ProxyHeader)
+            | Self::Replicating => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
         }
     }

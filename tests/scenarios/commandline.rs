@@ -153,13 +153,6 @@ fn what_is_not_built_yet_is_an_error_that_says_so() {
             "{key}: {outcome:#?}"
         );
     }
-    let (_dir, path) =
-        config(|builder| builder.listener("proxy_protocol_from = [\"127.0.0.1/32\"]"));
-    let outcome = respgate(&["check", "--config", &path]).expect_code(78);
-    assert!(
-        outcome.stderr.contains("proxy_protocol_from"),
-        "{outcome:#?}"
-    );
 }
 
 #[test]
