@@ -75,7 +75,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let (upstreams, upstream_names) = upstream::read(&mut root);
     let (listeners, seen) = listener::read(&mut root, &upstream_names);
     let identities = identity::read(&mut root, &seen);
-    let (acl_files, extra_commands) = settings::policy(&mut root);
+    let policy = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
     let (workers, watch_files) = settings::runtime(&mut root);
     let config = Config {
@@ -83,8 +83,9 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         listeners,
         upstreams,
         identities,
-        acl_files,
-        extra_commands,
+        acl_files: policy.acl_files,
+        shadow: policy.shadow,
+        extra_commands: policy.extra_commands,
         rename: rewrite.rename,
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,

@@ -10,7 +10,7 @@ use crate::policy::{LogEntry, Whereabouts, explain};
 use crate::session::{
     ChangeError, FilesError, Host, Refusal, Refused, Revoked, Severity, Throttle, UserChange,
 };
-use crate::telemetry::{Audit, Event};
+use crate::telemetry::{Audit, Event, Verdict};
 use crate::tls;
 
 use super::service::Service;
@@ -146,16 +146,8 @@ impl SessionHost<'_> {
         self.peer.event(event, Some(self.session), reason)
     }
 
-    fn throttle(&self) -> MutexGuard<'_, Throttle> {
-        // At worst one attempt was not counted.
-        let throttle = self.service.throttle.lock();
-        throttle.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Host for SessionHost<'_> {
-    fn refused(&mut self, refused: &Refused<'_>) {
-        users::note_denial(self, refused);
+    /// Writes of a request what the policy has against it.
+    fn write_refused(&self, event: &str, verdict: Option<Verdict>, refused: &Refused<'_>) {
         let rules = refused.rules;
         let user = refused.user.and_then(|name| rules.policy().user(name));
         let explanation = match (user, refused.id) {
@@ -187,6 +179,30 @@ impl Host for SessionHost<'_> {
         };
         let command = shown_name(refused);
         let reason = refused.refusal.label();
+        self.service.audit.write(&Event {
+            verdict,
+            user: refused.user,
+            command: command.as_deref(),
+            databases,
+            keys: names.iter().map(|name| shown_key(name)).collect(),
+            refused: offender.map(|name| shown_key(&name)),
+            rule,
+            ..self.event(event, reason)
+        });
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        // At worst one attempt was not counted.
+        let throttle = self.service.throttle.lock();
+        throttle.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Host for SessionHost<'_> {
+    fn refused(&mut self, refused: &Refused<'_>) {
+        users::note_denial(self, refused);
+        let command = shown_name(refused);
+        let reason = refused.refusal.label();
         match refused.refusal.severity() {
             Severity::Info => tracing::info!(
                 session = self.session,
@@ -205,15 +221,20 @@ impl Host for SessionHost<'_> {
                 "request refused"
             ),
         }
-        self.service.audit.write(&Event {
-            user: refused.user,
-            command: command.as_deref(),
-            databases,
-            keys: names.iter().map(|name| shown_key(name)).collect(),
-            refused: offender.map(|name| shown_key(&name)),
-            rule,
-            ..self.event("refused", reason)
-        });
+        self.write_refused("refused", None, refused);
+    }
+
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        // As a refusal's: the audit has them all.
+        tracing::debug!(
+            session = self.session,
+            peer = self.peer.address,
+            user = refused.user,
+            command = shown_name(refused),
+            reason = refused.refusal.label(),
+            "request would be refused: shadow mode forwards it"
+        );
+        self.write_refused("would_refuse", Some(Verdict::WouldDeny), refused);
     }
 
     fn may_log_in(&mut self, user: &str) -> bool {

@@ -39,6 +39,10 @@ pub trait Host {
     /// One request was refused, or the connection for its bytes.
     fn refused(&mut self, refused: &Refused<'_>);
 
+    /// The policy denies a request, and shadow mode lets it go on. Told once a request, when it is
+    /// taken; `refused` is what would have been told.
+    fn would_refuse(&mut self, refused: &Refused<'_>);
+
     /// Whether another password for this user is looked at. The name is empty where the client
     /// can't be whom it names.
     fn may_log_in(&mut self, user: &str) -> bool;

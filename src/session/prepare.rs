@@ -17,6 +17,7 @@ use super::login::Login;
 use super::outcome::{Context, Refusal};
 use super::own::{Answered, answer_own};
 use super::rules::Rules;
+use super::shadow::tell_shadow;
 use super::slots::Transaction;
 
 /// What one request leads to.
@@ -57,11 +58,16 @@ pub(super) fn prepare<'r>(
         Verdict::Wait => return Action::Wait,
         Verdict::Hold => return Action::Hold,
         // The proxy's own commands are short. One that is not whole is waited for.
-        Verdict::Own(_) if !args.is_whole() => return Action::Wait,
-        Verdict::Own(kind) => {
+        Verdict::Own(..) if !args.is_whole() => return Action::Wait,
+        Verdict::Own(kind, permit) => {
             scratch.clear();
             match answer_own(kind, login, args, session, standing, taking, scratch) {
-                Ok(answered) => return Action::Answered(answered),
+                Ok(answered) => {
+                    if permit.is_some_and(Permit::is_shadow) {
+                        tell_shadow(login, standing, args, taking);
+                    }
+                    return Action::Answered(answered);
+                }
                 Err(refusal) => refusal,
             }
         }
@@ -109,11 +115,33 @@ pub(super) fn refuse(
     taking: &mut Taking<'_, impl Host>,
 ) {
     let Taking { rules, facts, host } = taking;
+    with_refused(login, standing, refusal, entry, args, rules, |refused| {
+        host.refused(refused);
+        scratch.clear();
+        let context = Context {
+            user: refused.user.unwrap_or_default(),
+            command: &String::from_utf8_lossy(refused.command),
+            args: *args,
+            facts,
+        };
+        refusal.reply(&context, scratch);
+    });
+}
+
+/// Puts together what the host is told of a refusal.
+pub(super) fn with_refused(
+    login: &Login,
+    standing: Standing<'_>,
+    refusal: Refusal,
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    rules: &Rules,
+    tell: impl FnOnce(&Refused<'_>),
+) {
     let (id, command) = name_of(entry, args, rules);
-    let user = login.user().map(|user| user.name());
     let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
-    host.refused(&Refused {
-        user,
+    tell(&Refused {
+        user: login.user().map(|user| user.name()),
         command: command.as_bytes(),
         id,
         args: judged,
@@ -123,15 +151,6 @@ pub(super) fn refuse(
         in_multi: standing.multi() != Multi::Closed,
         tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
     });
-    let user = user.unwrap_or_default();
-    scratch.clear();
-    let context = Context {
-        user,
-        command: &command,
-        args: *args,
-        facts,
-    };
-    refusal.reply(&context, scratch);
 }
 
 /// The name that a failed login tried.

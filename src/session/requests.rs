@@ -217,7 +217,14 @@ impl Session {
                 self.holding = true;
                 return false;
             }
-            Action::Forward(_permit, kind, entry) => {
+            Action::Forward(permit, kind, entry) => {
+                if permit.is_shadow() {
+                    if !self.tell_forwarded(kind, &args, taking) {
+                        self.holding = true;
+                        return false;
+                    }
+                    self.was_overruled = true;
+                }
                 match (self.owe(kind, taking.facts, up), entry.replacement()) {
                     (Way::NotYet, _) => {
                         self.holding = true;
@@ -294,6 +301,15 @@ impl Session {
         note_listening(&action, &args, &mut self.known);
         let way = match action {
             Action::Hold => Way::NotYet,
+            Action::Forward(permit, kind, _) if permit.is_shadow() => {
+                match self.tell_forwarded(kind, &args, taking) {
+                    false => Way::NotYet,
+                    true => {
+                        self.was_overruled = true;
+                        self.owe(kind, taking.facts, up)
+                    }
+                }
+            }
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
             _ => Way::AsItIs,
         };

@@ -119,15 +119,12 @@ impl Session {
             self.slots.push_upstream();
             return Way::AsItIs;
         };
-        // In a transaction there is no place for a command of our own, and what EXEC says of a
-        // script that is gone wouldn't be noticed.
-        let spelled = self.may_be_in_multi() || !facts.knows("script");
+        let spelled = self.must_spell(facts);
         if !spelled && self.loaded.0.contains(hash) {
             self.slots.push(Slot::Script(0));
             return Way::AsItIs;
         }
-        let on_their_way = self.slots.scripts();
-        if on_their_way > 0 && on_their_way + body.len() > MOST_ON_THEIR_WAY {
+        if self.has_no_room_for(body) {
             return Way::NotYet;
         }
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -140,6 +137,27 @@ impl Session {
         self.slots.push(Slot::Script(0));
         self.loaded.0.push(*hash);
         Way::AsItIs
+    }
+
+    /// Whether [`Session::owe_pinned`] would say [`Way::NotYet`].
+    #[cold]
+    pub(super) fn must_wait_to_call(&self, number: u32, facts: &Facts) -> bool {
+        let user = self.login.user().map(|user| &**user);
+        pinned(user, number).is_some_and(|(hash, body)| {
+            let sends = self.must_spell(facts) || !self.loaded.0.contains(hash);
+            sends && self.has_no_room_for(body)
+        })
+    }
+
+    /// In a transaction there is no place for a command of our own, and what EXEC says of a script that
+    /// is gone wouldn't be noticed.
+    fn must_spell(&self, facts: &Facts) -> bool {
+        self.may_be_in_multi() || !facts.knows("script")
+    }
+
+    fn has_no_room_for(&self, body: &[u8]) -> bool {
+        let on_their_way = self.slots.scripts();
+        on_their_way > 0 && on_their_way + body.len() > MOST_ON_THEIR_WAY
     }
 
     /// Forwards the request at the front of `up`, a call of a pinned script, as EVAL.

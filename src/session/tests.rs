@@ -14,6 +14,7 @@ mod redis;
 mod refusals;
 mod riders;
 mod scripts;
+mod shadow;
 mod share;
 mod speaker;
 
@@ -29,9 +30,13 @@ use crate::rewrite::Names;
 const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n\
                        user writer on >w +@all %W~a:*\nuser admin on >admin-pw +@all ~* &*\n";
 
-/// What a host noted: user, command, reason.
+/// What a host noted: user, command, reason; and of what went on for shadow mode: command, reason.
 #[derive(Default)]
-struct Notes(Vec<(String, String, &'static str)>, Throttle);
+struct Notes(
+    Vec<(String, String, &'static str)>,
+    Throttle,
+    Vec<(String, &'static str)>,
+);
 
 impl Host for Notes {
     fn refused(&mut self, refused: &Refused<'_>) {
@@ -41,6 +46,11 @@ impl Host for Notes {
             String::from_utf8_lossy(refused.command).into_owned(),
             refused.refusal.label(),
         ));
+    }
+
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        let command = String::from_utf8_lossy(refused.command).into_owned();
+        self.2.push((command, refused.refusal.label()));
     }
 
     fn may_log_in(&mut self, user: &str) -> bool {

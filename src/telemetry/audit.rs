@@ -27,9 +27,12 @@ pub struct AuditError {
 /// One line of the audit. The README has the schema.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event<'a> {
-    /// `refused` (one request), `connection_refused`, `session_closed`, `desync`, `reload`,
+    /// `refused`, `would_refuse` (one request), `connection_refused`, `session_closed`, `desync`, `reload`,
     /// `reload_failed`, `acl_changed`. (`audit_dropped` is no event but a line about lines.)
     pub event: &'a str,
+    /// What was decided, where it isn't what the event says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// The session's number, as HELLO tells it; absent before there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
@@ -68,6 +71,14 @@ pub struct Event<'a> {
     /// More of the reason, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Denied by the policy, and forwarded for shadow mode.
+    WouldDeny,
 }
 
 #[derive(Serialize)]

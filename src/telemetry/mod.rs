@@ -6,5 +6,5 @@ mod audit;
 mod lines;
 mod log;
 
-pub use audit::{Audit, AuditError, Event};
+pub use audit::{Audit, AuditError, Event, Verdict};
 pub use log::{Log, start_log};
