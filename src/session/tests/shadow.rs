@@ -189,7 +189,6 @@ fn what_leads_to_the_machine_or_can_not_be_followed_is_refused_as_ever() {
         ("SCRIPT LOAD x", "script"),
         ("FCALL x 0", "script"),
         ("ACL SETUSER boss off", "command"),
-        ("ACL WHOAMI", "command"),
         ("NOSUCH b", "unknown_command"),
         ("CONFIG NOSUCH", "unknown_subcommand"),
         ("CONFIG SET\0 maxmemory 1", "unknown_subcommand"),
@@ -215,6 +214,13 @@ fn what_leads_to_the_machine_or_can_not_be_followed_is_refused_as_ever() {
         assert_eq!(it.notes.0, enforced.notes.0, "{command:?}");
         assert_eq!(told, [reason], "{command:?}");
         assert_eq!(it.upstream(""), enforced.upstream(""), "{command:?}");
+    }
+    for command in ["ACL WHOAMI", "ACL SETUSER shy +@all", "ACL LIST"] {
+        let mut it = session("shy", Shadow::Everybody);
+        assert!(it.commands(&[command]).is_empty());
+        let acl = command.to_lowercase().replace(' ', "|");
+        let name = acl.split('|').take(2).collect::<Vec<_>>().join("|");
+        it.expect_told(&[], &[(&name, "command")]);
     }
     // Before 5.0.10 it shows the proxy's own password.
     for (version, sent) in [("5.0.9", 0), ("5.0.10", 1)] {
