@@ -37,6 +37,7 @@ mod replication;
 mod rewrite;
 mod scripts;
 mod sentinel;
+mod shadow;
 mod shared;
 mod subscriptions;
 mod support;
