@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
-use super::types::{Config, ListenerKind};
+use super::types::{AuditDecisions, Config, ListenerKind};
 use super::{environment, identity, listener, raw, settings, upstream};
 
 /// A configuration that holds, and what is odd about it.
@@ -97,8 +97,18 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     };
     settings::admin(&mut root);
     warn_of_missing_addresses(&config, root.report);
+    warn_of_untold_trial(&config, root.report);
     root.finish();
     config
+}
+
+/// The audit is where a policy that is only tried shows what it would do.
+fn warn_of_untold_trial(config: &Config, report: &Report) {
+    let is_tried = config.shadow.everybody || !config.shadow.users.is_empty();
+    if is_tried && config.audit.decisions == AuditDecisions::None {
+        let reason = "in shadow mode nothing else tells each request that the policy denies";
+        report.warning("audit.decisions", "none", reason);
+    }
 }
 
 /// A Sentinel is asked for addresses, and without a map its answers lead around the proxy.

@@ -116,6 +116,9 @@ fn a_policy_that_is_only_tried_is_told() {
         ),
         "{told}"
     );
+    let (_, told) = load("mode = \"shadow\"\n[audit]\ndecisions = \"none\"");
+    let untold = "audit.decisions = \"none\": in shadow mode nothing else tells";
+    assert!(told.contains(untold), "{told}");
     let (shadow, told) = load("mode = \"shadow\"\nshadow_users = [\"bob\"]");
     assert!(shadow.everybody);
     assert!(
