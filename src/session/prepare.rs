@@ -115,20 +115,28 @@ pub(super) fn refuse(
     taking: &mut Taking<'_, impl Host>,
 ) {
     let Taking { rules, facts, host } = taking;
-    with_refused(login, standing, refusal, entry, args, rules, |refused| {
-        host.refused(refused);
-        scratch.clear();
-        let context = Context {
-            user: refused.user.unwrap_or_default(),
-            command: &String::from_utf8_lossy(refused.command),
-            args: *args,
-            facts,
-        };
-        refusal.reply(&context, scratch);
-    });
+    with_refused(
+        login,
+        standing,
+        refusal,
+        entry,
+        args,
+        rules,
+        |refused, command| {
+            host.refused(refused);
+            scratch.clear();
+            let context = Context {
+                user: refused.user.unwrap_or_default(),
+                command,
+                args: *args,
+                facts,
+            };
+            refusal.reply(&context, scratch);
+        },
+    );
 }
 
-/// Puts together what the host is told of a refusal.
+/// Puts together what the host is told of a refusal; and the command's name, as text.
 pub(super) fn with_refused(
     login: &Login,
     standing: Standing<'_>,
@@ -136,11 +144,11 @@ pub(super) fn with_refused(
     entry: Option<&Entry>,
     args: &Args<'_>,
     rules: &Rules,
-    tell: impl FnOnce(&Refused<'_>),
+    tell: impl FnOnce(&Refused<'_>, &str),
 ) {
     let (id, command) = name_of(entry, args, rules);
     let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
-    tell(&Refused {
+    let refused = Refused {
         user: login.user().map(|user| user.name()),
         command: command.as_bytes(),
         id,
@@ -150,7 +158,8 @@ pub(super) fn with_refused(
         rules,
         in_multi: standing.multi() != Multi::Closed,
         tried: (refusal == Refusal::LoginFailed).then(|| tried_name(login, args)),
-    });
+    };
+    tell(&refused, &command);
 }
 
 /// The name that a failed login tried.

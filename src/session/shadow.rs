@@ -23,9 +23,17 @@ pub(super) fn tell_shadow(
     let Taking { rules, facts, host } = taking;
     let refusal = judge_enforced(login, args, standing, rules, facts);
     let entry = rules.names().find(args.name());
-    with_refused(login, standing, refusal, entry, args, rules, |refused| {
-        host.would_refuse(refused);
-    });
+    with_refused(
+        login,
+        standing,
+        refusal,
+        entry,
+        args,
+        rules,
+        |refused, _| {
+            host.would_refuse(refused);
+        },
+    );
 }
 
 // === impl Session ===
