@@ -27,6 +27,8 @@ pub struct Config {
     pub identities: Vec<Rule>,
     /// Files and directories, absolute or relative to the working directory, in the file's order.
     pub acl_files: Vec<PathBuf>,
+    /// On whom the policy is only tried.
+    pub shadow: Shadow,
     /// Commands that the table lacks, containers before their subcommands.
     pub extra_commands: Vec<Command>,
     /// Client name (folded to lower case) → the name that the upstream knows it by; "" hides it.
@@ -45,6 +47,15 @@ pub struct Config {
     pub audit: Audit,
     /// The log.
     pub log: Log,
+}
+
+/// On whom the policy is only tried: what it denies them is told, and forwarded all the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Shadow {
+    /// On all users.
+    pub everybody: bool,
+    /// On these, in any case; an ACL file must define each.
+    pub users: Vec<String>,
 }
 
 /// What `max_connections` is where the file doesn't say: Redis' own `maxclients`.

@@ -179,6 +179,45 @@ impl Refusal {
         )
     }
 
+    /// Whether shadow mode may let the request go on: it tries the policy's verdict on the request,
+    /// and nothing else. Who the client is, what it can't be told apart from, what has no place where
+    /// it stands, and what nobody knows, is refused as ever.
+    pub fn yields_to_shadow(self) -> bool {
+        match self {
+            Self::Policy(reason) => reason.yields_to_shadow(),
+            // A verdict that can't be given.
+            Self::TooLarge => true,
+            // How many replies they have, and what they change, nobody knows; or Redis lacks them.
+            Self::UnknownCommand | Self::HiddenCommand | Self::UnknownSubcommand => false,
+            Self::NotAuthenticated
+            | Self::LoginFailed
+            | Self::LoginThrottled
+            | Self::NoPassword
+            | Self::HelloNotAuthenticated
+            | Self::HelloVersion
+            | Self::HelloNoProto
+            | Self::HelloOption { .. }
+            | Self::HelloName => false,
+            Self::OwnArity
+            | Self::OwnSyntax
+            | Self::UnknownOption { .. }
+            | Self::InfoValue { .. } => false,
+            Self::NotBuilt
+            | Self::InMulti
+            | Self::Subscriber
+            | Self::ReplconfOption { .. }
+            | Self::Replicating
+            | Self::Monitoring
+            | Self::Shared
+            | Self::NoConnection => false,
+            Self::Privileged => false,
+            Self::SubstituteForm | Self::SubstituteUnknown => false,
+            // Without its line nothing is served, whatever the policy says.
+            Self::Unaudited => false,
+            Self::Http | Self::ProxyHeader | Self::Protocol(_) => false,
+        }
+    }
+
     /// Appends the error reply.
     pub(super) fn reply(self, context: &Context<'_>, out: &mut BytesMut) {
         let Context {

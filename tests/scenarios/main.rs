@@ -45,6 +45,7 @@ mod rewrite;
 mod scripts;
 mod sentinel;
 mod service_life;
+mod shadow;
 mod shared;
 mod soak;
 mod subscriptions;
