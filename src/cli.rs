@@ -175,6 +175,7 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
     let args = args.as_args();
     let Foresight {
         refusal,
+        shadow,
         command,
         judged,
         own,
@@ -215,6 +216,9 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
         None => Ok(0),
         Some(refusal) => {
             say(&format!("reason:  {}", refusal.label()));
+            if shadow {
+                say("shadow:  the policy is only tried on this user: forwarded all the same");
+            }
             Ok(1)
         }
     }

@@ -291,6 +291,10 @@ impl Host for Nobody {
         unreachable!("{refused:?}");
     }
 
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        unreachable!("{refused:?}");
+    }
+
     fn may_log_in(&mut self, _: &str) -> bool {
         true
     }

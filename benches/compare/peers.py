@@ -77,6 +77,8 @@ name = "main"
 bind = ["127.0.0.1:{port}"]
 max_connections = {most}
 max_connections_per_ip = {most}
+max_handshakes = {most}
+max_handshakes_per_ip = {most}
 [listener.tls]
 cert = "{scene.cert("server.pem")}"
 key = "{scene.cert("server.key")}"

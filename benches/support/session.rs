@@ -119,6 +119,10 @@ impl Host for Nobody {
         black_box(refused);
     }
 
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        black_box(refused);
+    }
+
     fn may_log_in(&mut self, _: &str) -> bool {
         true
     }

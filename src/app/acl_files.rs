@@ -22,6 +22,8 @@ pub(super) struct AclFiles {
     /// Files and directories.
     paths: Vec<PathBuf>,
     identities: Vec<identity::Rule>,
+    /// Users on whom the policy is only tried.
+    shadow_users: Vec<String>,
 }
 
 // === impl AclFiles ===
@@ -32,6 +34,7 @@ impl AclFiles {
             config: config.path.clone(),
             paths: config.acl_files.clone(),
             identities: config.identities.clone(),
+            shadow_users: config.shadow.users.clone(),
         }
     }
 
@@ -79,8 +82,16 @@ impl AclFiles {
         }
     }
 
-    /// What only identities and users together show.
+    /// What only the configuration and users together show.
     fn check_users(&self, policy: &Policy, problems: &mut Vec<String>, warnings: &mut Vec<String>) {
+        for (index, name) in self.shadow_users.iter().enumerate() {
+            if policy.user(name).is_none() {
+                let file = self.config.display();
+                problems.push(format!(
+                    "{file}: policy.shadow_users[{index}] = \"{name}\": no ACL file defines this user"
+                ));
+            }
+        }
         for (index, rule) in self.identities.iter().enumerate() {
             let key = |field: &str| format!("{}: identity[{index}].{field}", self.config.display());
             let mut known: Vec<&User> = Vec::new();

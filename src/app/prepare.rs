@@ -7,7 +7,7 @@ use crate::config::{
     self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
 use crate::identity::{self, Naming};
-use crate::policy::Policy;
+use crate::policy::{Policy, Shadow};
 use crate::proxy::{Connector, ListenerParts, PolicyFiles};
 use crate::resp::Limits;
 use crate::session::Rules;
@@ -84,7 +84,11 @@ pub fn prepare(
                 unauthenticated: false,
             };
             let inspect = config.limits.max_inspect_buffer;
-            let rules = Rules::new(table, names, policy, limits, inspect);
+            let shadow = match &config.shadow {
+                shadow if shadow.everybody => Shadow::Everybody,
+                shadow => Shadow::of(&shadow.users),
+            };
+            let rules = Rules::new(table, names, policy, limits, inspect).with_shadow(shadow);
             Ok(Prepared {
                 files,
                 config,

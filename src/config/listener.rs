@@ -7,7 +7,6 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::parse;
-use super::raw::Raw;
 use super::section::{Entry, Section};
 use super::types::{
     Bind, ClientAuth, DEFAULT_MAX_CONNECTIONS, Listener, ListenerKind, ListenerTls, TlsVersion,
@@ -58,19 +57,23 @@ pub(super) fn read(
             });
         }
 
-        let allow = networks(&mut section, "allow").unwrap_or_else(loopback);
+        let allow = networks(&mut section, "allow");
+        let says_allow = allow.is_some();
+        let allow = allow.unwrap_or_else(loopback);
         let deny = networks(&mut section, "deny").unwrap_or_default();
-        section.not_built(
-            "proxy_protocol_from",
-            Some(Raw::List(Vec::new())),
-            "the PROXY protocol header",
-        );
+        let proxy_protocol_from = read_proxies(&mut section, &binds, says_allow);
         // The bounds leave room for what a process may open; RLIMIT_NOFILE is checked at start.
         let spelled_out = section.names().iter().any(|key| key == "max_connections");
         let default = DEFAULT_MAX_CONNECTIONS as u32;
         let max_connections = section.integer("max_connections", 1..=10_000_000, default);
         let max_connections_per_ip =
             section.integer("max_connections_per_ip", 1..=10_000_000, 1_000);
+        // A core finishes some 2,000 handshakes a second (0.5 ms each): a thousand are half a second's
+        // work, so who is let in is done long before handshake_timeout.
+        let max_handshakes = section.integer("max_handshakes", 1..=10_000_000, 1_000);
+        // A tenth of it: it takes ten addresses to keep others out, and a service that opens all of its
+        // pool at once seldom has more on their way.
+        let max_handshakes_per_ip = section.integer("max_handshakes_per_ip", 1..=10_000_000, 100);
         let handshake_timeout = section.duration("handshake_timeout", Duration::from_secs(5));
         let auth_timeout = section.duration("auth_timeout", Duration::from_secs(10));
         let idle_timeout = section.duration_or_never("idle_timeout", None);
@@ -84,8 +87,11 @@ pub(super) fn read(
                 bind: binds.into_iter().map(|(_, bind)| bind).collect(),
                 allow,
                 deny,
+                proxy_protocol_from,
                 max_connections: spelled_out.then_some(max_connections as usize),
                 max_connections_per_ip: max_connections_per_ip as usize,
+                max_handshakes: max_handshakes as usize,
+                max_handshakes_per_ip: max_handshakes_per_ip as usize,
                 handshake_timeout,
                 auth_timeout,
                 idle_timeout,
@@ -254,6 +260,33 @@ fn read_crl(section: &mut Section<'_>, client_auth: ClientAuth) -> Vec<PathBuf> 
         })
     });
     files.collect()
+}
+
+/// The peers that must send a PROXY header.
+fn read_proxies(
+    section: &mut Section<'_>,
+    binds: &[(Entry<'_>, Bind)],
+    says_allow: bool,
+) -> Vec<IpNet> {
+    let proxies = networks(section, "proxy_protocol_from").unwrap_or_default();
+    let only_unix = binds.iter().all(|(_, bind)| matches!(bind, Bind::Unix(_)));
+    if !proxies.is_empty() && !binds.is_empty() && only_unix {
+        let reason = "is not for unix sockets, and this listener has nothing else";
+        section
+            .report
+            .problem(section.key("proxy_protocol_from"), reason);
+    }
+    let key = section.key("proxy_protocol_from");
+    if let Some(all) = proxies.iter().find(|net| net.prefix_len() == 0) {
+        let reason = "whoever can connect may name any source";
+        section.report.warning(&key, &all.to_string(), reason);
+    }
+    if !proxies.is_empty() && !says_allow {
+        let reason =
+            "is not given: of the sources that PROXY headers name, only loopback ones are let in";
+        section.report.warning(&section.key("allow"), "", reason);
+    }
+    proxies
 }
 
 /// The networks of a list; `None` where there is no such key.

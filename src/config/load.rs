@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::problem::{Problem, Problems};
 use super::report::Report;
 use super::section::Section;
-use super::types::{Config, ListenerKind};
+use super::types::{AuditDecisions, Config, ListenerKind};
 use super::{
     admin, audit, environment, identity, limits, listener, raw, runtime, settings, upstream,
 };
@@ -77,7 +77,7 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let (upstreams, upstream_names) = upstream::read(&mut root);
     let (listeners, seen) = listener::read(&mut root, &upstream_names);
     let identities = identity::read(&mut root, &seen);
-    let (acl_files, extra_commands) = settings::policy(&mut root);
+    let policy = settings::policy(&mut root);
     let rewrite = settings::rewrite(&mut root);
     let admin = admin::read(&mut root, &listeners);
     let config = Config {
@@ -85,8 +85,9 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         listeners,
         upstreams,
         identities,
-        acl_files,
-        extra_commands,
+        acl_files: policy.acl_files,
+        shadow: policy.shadow,
+        extra_commands: policy.extra_commands,
         rename: rewrite.rename,
         substitute: rewrite.substitute,
         addresses: rewrite.addresses,
@@ -97,8 +98,18 @@ fn validate(path: &Path, mut root: Section<'_>) -> Config {
         log: settings::log(&mut root),
     };
     warn_of_missing_addresses(&config, root.report);
+    warn_of_untold_trial(&config, root.report);
     root.finish();
     config
+}
+
+/// The audit is where a policy that is only tried shows what it would do.
+fn warn_of_untold_trial(config: &Config, report: &Report) {
+    let is_tried = config.shadow.everybody || !config.shadow.users.is_empty();
+    if is_tried && config.audit.settings.decisions == AuditDecisions::None {
+        let reason = "in shadow mode nothing else tells each request that the policy denies";
+        report.warning("audit.decisions", "none", reason);
+    }
 }
 
 /// A Sentinel is asked for addresses, and without a map its answers lead around the proxy.

@@ -264,16 +264,6 @@ impl<'a> Section<'a> {
         entries.into_iter().filter_map(Entry::into_table).collect()
     }
 
-    /// Reads a key whose feature is missing. Whatever stands there is refused, because who wrote it
-    /// counts on it; but for `nothing`, which asks for nothing.
-    pub(super) fn not_built(&mut self, key: &'static str, nothing: Option<Raw>, what: &str) {
-        if let Some(entry) = self.take(key)
-            && nothing.as_ref() != Some(&entry.raw)
-        {
-            entry.not_built(what);
-        }
-    }
-
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self) {
         for (key, raw) in &self.rest {
@@ -320,11 +310,6 @@ impl<'a> Entry<'a> {
             Some(name) => self.report.add_variable(name, String::new(), reason),
             None => self.report.problem(self.key.clone(), reason),
         }
-    }
-
-    /// Notes that what is asked for here doesn't exist yet.
-    pub(super) fn not_built(&self, what: &str) {
-        self.problem(format!("not built yet: {what}"));
     }
 
     /// The text; anything else is noted.

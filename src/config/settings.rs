@@ -8,7 +8,7 @@ use crate::command::Command;
 use super::commands;
 use super::parse;
 use super::section::{Entry, Section};
-use super::types::{Address, Log, LogLevel};
+use super::types::{Address, Log, LogLevel, Shadow};
 
 /// `[rewrite]`: pairs of a command, folded to lower case, and what stands for it; sorted.
 pub(super) struct Rewrite {
@@ -17,8 +17,17 @@ pub(super) struct Rewrite {
     pub(super) addresses: Vec<(Address, Address)>,
 }
 
-/// The ACL files, in the file's order, and the commands that are declared beside the table.
-pub(super) fn policy(root: &mut Section<'_>) -> (Vec<PathBuf>, Vec<Command>) {
+/// `[policy]`.
+pub(super) struct Policy {
+    /// In the file's order.
+    pub(super) acl_files: Vec<PathBuf>,
+    pub(super) shadow: Shadow,
+    /// Beside the table.
+    pub(super) extra_commands: Vec<Command>,
+}
+
+/// Reads `[policy]`. Whether there are such users is for who reads the ACL files to say.
+pub(super) fn policy(root: &mut Section<'_>) -> Policy {
     let mut section = root.table("policy");
     let base = section.report.base();
     let entries = section.required_list(
@@ -32,12 +41,40 @@ pub(super) fn policy(root: &mut Section<'_>) -> (Vec<PathBuf>, Vec<Command>) {
         })
     });
     let files = files.collect();
-    if let Some((entry, true)) = section.choice("mode", &[("enforce", false), ("shadow", true)]) {
-        entry.not_built("judge, count and log, and forward all the same");
-    }
+    let shadow = shadow(&mut section);
     let extra_commands = commands::extra(section.table("extra_commands"));
     section.finish();
-    (files, extra_commands)
+    Policy {
+        acl_files: files,
+        shadow,
+        extra_commands,
+    }
+}
+
+/// On whom the policy is only tried. Nobody may miss that it is.
+fn shadow(section: &mut Section<'_>) -> Shadow {
+    const TOLD: &str = "is told in the audit and forwarded all the same";
+    let mode = section.choice("mode", &[("enforce", false), ("shadow", true)]);
+    let everybody = mode.is_some_and(|(_, shadow)| shadow);
+    let entries = section.list("shadow_users").unwrap_or_default();
+    let users = entries.iter().filter_map(|entry| {
+        entry.parsed(|text| match text {
+            "" => Err("must not be empty".to_owned()),
+            _ => Ok(text.to_owned()),
+        })
+    });
+    let users: Vec<String> = users.collect();
+    if everybody {
+        let reason = format!("nothing is enforced: what the policy denies to anybody {TOLD}");
+        section
+            .report
+            .warning(&section.key("mode"), "shadow", &reason);
+    } else if !users.is_empty() {
+        let reason = format!("what the policy denies to them {TOLD}");
+        let key = section.key("shadow_users");
+        section.report.warning(&key, &users.join(", "), &reason);
+    }
+    Shadow { everybody, users }
 }
 
 /// Reads `[rewrite]`. Whether such commands exist is for the `rewrite` module to say.

@@ -29,6 +29,8 @@ pub struct Config {
     pub identities: Vec<Rule>,
     /// Files and directories, absolute or relative to the working directory, in the file's order.
     pub acl_files: Vec<PathBuf>,
+    /// On whom the policy is only tried.
+    pub shadow: Shadow,
     /// Commands that the table lacks, containers before their subcommands.
     pub extra_commands: Vec<Command>,
     /// Client name (folded to lower case) → the name that the upstream knows it by; "" hides it.
@@ -49,6 +51,15 @@ pub struct Config {
     pub log: Log,
 }
 
+/// On whom the policy is only tried: what it denies them is told, and forwarded all the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Shadow {
+    /// On all users.
+    pub everybody: bool,
+    /// On these, in any case; an ACL file must define each.
+    pub users: Vec<String>,
+}
+
 /// What `max_connections` is where the file doesn't say: Redis' own `maxclients`.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
@@ -67,6 +78,8 @@ pub struct Listener {
     pub allow: Vec<IpNet>,
     /// Sources that may not, whatever `allow` says.
     pub deny: Vec<IpNet>,
+    /// Socket peers that must say by a PROXY header whom they speak for. From others it is refused.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Connections at once, all sources together.
     ///
     /// `None`: not said; then [`DEFAULT_MAX_CONNECTIONS`], or as many as the limit of open files
@@ -74,7 +87,11 @@ pub struct Listener {
     pub max_connections: Option<usize>,
     /// Connections at once from one source address.
     pub max_connections_per_ip: usize,
-    /// From accept to the end of the TLS handshake.
+    /// Connections at once that are not in yet, all sources together.
+    pub max_handshakes: usize,
+    /// The same from one source address.
+    pub max_handshakes_per_ip: usize,
+    /// From accept to the end of the TLS handshake, a PROXY header included.
     pub handshake_timeout: Duration,
     /// From the handshake to a successful AUTH, where the identity asks for one.
     pub auth_timeout: Duration,

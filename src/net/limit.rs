@@ -67,12 +67,19 @@ impl ConnectionLimit {
     pub async fn acquire(&self) -> ConnectionPermit {
         loop {
             // A place that becomes free behind this look leaves its word with `freed`.
-            if self.0.taken.load(Ordering::Acquire) < self.0.most.load(Ordering::Relaxed) {
-                self.0.taken.fetch_add(1, Ordering::AcqRel);
-                return ConnectionPermit(Arc::clone(&self.0));
+            if let Some(permit) = self.try_acquire() {
+                return permit;
             }
             self.0.freed.notified().await;
         }
+    }
+
+    /// A place, if there is one. One task asks at a time.
+    pub fn try_acquire(&self) -> Option<ConnectionPermit> {
+        (self.0.taken.load(Ordering::Acquire) < self.0.most.load(Ordering::Relaxed)).then(|| {
+            self.0.taken.fetch_add(1, Ordering::AcqRel);
+            ConnectionPermit(Arc::clone(&self.0))
+        })
     }
 }
 
@@ -179,8 +186,10 @@ mod tests {
         assert!(waits(third.as_mut()));
         drop(first);
         assert!(waits(third.as_mut()), "one is left, and may be");
+        assert!(limit.try_acquire().is_none());
         drop(second);
         drop(third.await);
+        assert!(limit.try_acquire().is_some());
     }
 
     #[test]

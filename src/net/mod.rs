@@ -5,6 +5,7 @@
 mod accept;
 mod inherited;
 mod limit;
+mod proxy_header;
 mod source;
 mod stream;
 
@@ -14,5 +15,6 @@ pub use limit::{
     AddressPermit, ConnectionLimit, ConnectionPermit, PerAddress, SPARE_FILES, most_files,
     raise_file_limit,
 };
+pub use proxy_header::{HeaderError, HeaderReader, HeaderStep, Origin, read_header, speaks};
 pub use source::{Sources, effective};
 pub use stream::{Stream, connect};

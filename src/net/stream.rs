@@ -81,6 +81,13 @@ impl Stream {
         Ok(Self::Tcp(stream))
     }
 
+    /// Closes it without the rest of TCP's ceremony: see [`super::Accepted::refuse`].
+    pub fn refuse(self) {
+        if let Self::Tcp(stream) = &self {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Whether the peer has reset the connection, as far as the system knows: for one that is not
     /// read just now.
     pub fn is_broken(&self) -> bool {

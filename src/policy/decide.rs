@@ -26,10 +26,12 @@ pub enum Decision {
     Unsettled(Denial),
 }
 
-/// Proof that the policy allowed a command. Only [`decide`] makes one.
+/// Proof that the policy allowed a command, or that shadow mode lets it go on. Only [`decide`] and
+/// [`overrule`] make one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Permit {
     command: CommandId,
+    shadow: bool,
 }
 
 /// A refusal by the policy.
@@ -105,8 +107,16 @@ impl Whereabouts<'_> {
 
 impl Permit {
     /// The command that was allowed.
+    #[inline]
     pub fn command(self) -> CommandId {
         self.command
+    }
+
+    /// Whether the policy denies it, and only shadow mode lets it go on: whoever uses this permit has
+    /// to tell.
+    #[inline]
+    pub fn is_shadow(self) -> bool {
+        self.shadow
     }
 }
 
@@ -125,6 +135,21 @@ impl DenyReason {
             Self::Arity => "arity",
             Self::Lethal { .. } => "lethal",
             Self::Script => "script",
+        }
+    }
+
+    /// Whether shadow mode may let the request go on. What leads from Redis to the machine it never
+    /// does: it is switched on by mistake as easily as by intent.
+    pub fn yields_to_shadow(self) -> bool {
+        match self {
+            Self::Database { .. }
+            | Self::Command
+            | Self::Key { .. }
+            | Self::Channel { .. }
+            | Self::AllKeys { .. }
+            | Self::Unparsable { .. }
+            | Self::Arity => true,
+            Self::Lethal { .. } | Self::Script => false,
         }
     }
 
@@ -159,6 +184,53 @@ pub fn decide(
         return decide_everywhere(user, id, args, whereabouts, table);
     }
     decide_in(user, id, args, Place::Open, table)
+}
+
+/// What shadow mode makes of a request that [`decide`] doesn't allow.
+///
+/// Its permit says what `+@all ~* &*` would say of it. `lethal=` and `script=` rules are asked as
+/// ever, and so are those about ACL, by which a user could end its own trial. A word that a NUL byte
+/// hides from some versions of Redis is nobody's mistake: such a request stays refused, as far as it
+/// is here.
+#[cold]
+pub fn overrule(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Decision {
+    let deny = |reason| {
+        Decision::Deny(Denial {
+            command: id,
+            reason,
+        })
+    };
+    let container = table.command(id).parent.unwrap_or(id);
+    if &*table.command(container).name == "acl" {
+        return deny(DenyReason::Command);
+    }
+    if let Some(index) = hidden_word(table.command(id), args) {
+        return deny(DenyReason::Unparsable { index });
+    }
+    match pass_gate(user, id, args, table) {
+        Decision::Allow(permit) => Decision::Allow(Permit {
+            shadow: true,
+            ..permit
+        }),
+        other => other,
+    }
+}
+
+/// The place of a word that decides which keys or databases are touched, and has a NUL byte in it.
+fn hidden_word(command: &Command, args: &Args<'_>) -> Option<usize> {
+    let mut unreadable = [None; 2];
+    if let Err(Unreadable::Unparsable { index }) =
+        touches(command, args, &mut |_| ControlFlow::Continue(()))
+    {
+        unreadable[0] = Some(index);
+    }
+    if let Err(UnreadableDatabase::Unparsable(index)) =
+        command.databases.find_named(args, |_| false)
+    {
+        unreadable[1] = Some(index);
+    }
+    let is_hidden = |index: &usize| args.get(*index).is_some_and(|word| word.contains(&0));
+    unreadable.into_iter().flatten().find(is_hidden)
 }
 
 /// One database at a time, for users to whom it matters.
@@ -225,10 +297,16 @@ fn decide_in(user: &User, id: CommandId, args: &Args<'_>, place: Place, table: &
 fn pass_gate(user: &User, id: CommandId, args: &Args<'_>, table: &Table) -> Decision {
     let gate = table.command(id).gate;
     if gate == Gate::None {
-        return Decision::Allow(Permit { command: id });
+        return Decision::Allow(Permit {
+            command: id,
+            shadow: false,
+        });
     }
     match check_gate(gate, user, id, args, table) {
-        Check::Allow => Decision::Allow(Permit { command: id }),
+        Check::Allow => Decision::Allow(Permit {
+            command: id,
+            shadow: false,
+        }),
         Check::Wait => Decision::Wait,
         Check::Deny(reason) => Decision::Deny(Denial {
             command: id,

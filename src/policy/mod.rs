@@ -19,10 +19,11 @@ mod save;
 mod script;
 mod selector;
 mod setuser;
+mod shadow;
 mod store;
 mod user;
 
-pub use decide::{Decision, Denial, DenyReason, Permit, Whereabouts, decide};
+pub use decide::{Decision, Denial, DenyReason, Permit, Whereabouts, decide, overrule};
 pub use explain::{Explanation, explain};
 pub use file::{Problem, ReadScript, Source, masked, script_names};
 pub use lethal::Lethal;
@@ -33,6 +34,7 @@ pub use rule::{RuleError, ScriptFiles};
 pub use script::{Named, PinnedScript, ScriptHash, Scripts, hash_of, read_hash};
 pub use selector::Selector;
 pub use setuser::SetUserError;
+pub use shadow::Shadow;
 pub use store::Policy;
 pub use user::User;
 

@@ -1,15 +1,16 @@
 //! Takes connections, judges where they come from, and deals them to the workers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::config::Quota;
 use crate::net::{Accepted, AddressPermit, Backoff, ConnectionPermit, Listeners};
 use crate::telemetry::{Event, Verdict};
 
+use super::admission::{Handshake, take_places};
 use super::generation::{Generation, ListenerState};
-use super::quotas::{Place, Whose};
+use super::quotas::Place;
 use super::service::{Listening, Service};
 use super::worker::Dealer;
 
@@ -23,14 +24,18 @@ pub(super) struct Arrival {
     /// By then the handshake must be done.
     pub(super) deadline: Instant,
     pub(super) permits: Permits,
+    /// Its places among those that are not in yet.
+    pub(super) handshake: Handshake,
+    /// Whether it must begin with a PROXY header, which says whose source is to be judged.
+    pub(super) is_proxied: bool,
 }
 
 /// A connection's places in the limits; given back when it ends.
 #[derive(Debug)]
 pub(super) struct Permits {
     _connection: ConnectionPermit,
-    /// `None`: a unix socket.
-    _address: Option<AddressPermit>,
+    /// `None`: a unix socket, or a peer that has not said yet whom it speaks for.
+    pub(super) address: Option<AddressPermit>,
     /// Among all connections of its address; `None`: there is no such limit.
     pub(super) place: Option<Place>,
 }
@@ -59,9 +64,8 @@ pub(super) async fn accept_all(
         backoff.succeed();
         let generation = service.keeper.snapshot();
         let state = generation.settings().listener(listening.index);
-        let limit = generation.settings().quotas.address;
-        let admitted = admit(&service, &listening, state, limit, &socket);
-        let (Some((address, place)), Some(state)) = (admitted, state) else {
+        let admitted = admit(&service, &listening, state, &socket);
+        let (Some(places), Some(state)) = (admitted, state) else {
             socket.refuse();
             continue;
         };
@@ -72,52 +76,81 @@ pub(super) async fn accept_all(
             listening: Arc::clone(&listening),
             permits: Permits {
                 _connection: permit,
-                _address: address,
-                place,
+                address: places.address,
+                place: places.place,
             },
+            handshake: places.handshake,
+            is_proxied: places.is_proxied,
         };
         dealer.deal(arrival).await;
     }
 }
 
-/// The source's places, on the listener and on all of them, `None` inside for a unix socket; or `None`
-/// if it may not come.
+/// What an arrival has been given.
+struct Places {
+    address: Option<AddressPermit>,
+    place: Option<Place>,
+    handshake: Handshake,
+    is_proxied: bool,
+}
+
+/// Its places; or `None` if it may not come.
 fn admit(
     service: &Service,
     listening: &Listening,
     state: Option<&ListenerState>,
-    limit: Option<Quota>,
     socket: &Accepted,
-) -> Option<(Option<AddressPermit>, Option<Place>)> {
+) -> Option<Places> {
     let state = state?;
-    let (Some(peer), Some(source)) = (socket.peer(), socket.source()) else {
-        return Some((None, None));
+    let reason = match places(service, listening, state, socket.source()) {
+        Ok(places) => return Some(places),
+        Err(reason) => reason,
     };
-    let reason = if !state.sources.admit(source) {
-        "source"
-    } else if let Some(permit) = listening.per_address.acquire(source) {
-        let Some(limit) = limit else {
-            return Some((Some(permit), None));
-        };
-        if let Some(place) = service.quotas.enter(Whose::address(source), limit) {
-            return Some((Some(permit), Some(place)));
-        }
-        "address_connections"
-    } else {
-        "connections_per_ip"
-    };
-    service.metrics.main.listeners[listening.index]
-        .refused
-        .add(reason);
-    tracing::info!(listener = listening.name, %peer, reason, "connection refused");
+    let peer = socket.peer();
+    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+    let counters = &service.metrics.main.listeners[listening.index];
+    counters.refused.add(reason);
+    if let Some(suppressed) = service.refusals.ask(Instant::now().into_std()) {
+        let listener = &listening.name;
+        tracing::info!(listener, peer, reason, suppressed, "connection refused");
+    }
     service.audit.write(&Event {
         event: "connection_refused",
         verdict: Some(Verdict::Deny),
         generation: Some(service.keeper.rules().generation()),
         listener: &listening.name,
-        peer: &peer.to_string(),
+        peer: &peer,
         reason,
         ..Event::default()
     });
     None
+}
+
+/// Whose source is known is judged by it here, before a task or a byte is spent on it.
+fn places(
+    service: &Service,
+    listening: &Listening,
+    state: &ListenerState,
+    source: Option<IpAddr>,
+) -> Result<Places, &'static str> {
+    let is_proxied = source.is_some_and(|source| state.takes_headers_of(source));
+    let judged = source.filter(|_| !is_proxied);
+    let of_source = judged.map(|source| take_places(service, listening, state, source));
+    let of_source = of_source.transpose()?;
+    let all = listening.handshakes.all.try_acquire();
+    let (mut address, mut handshake, mut place) = (None, None, None);
+    if let Some(places) = of_source {
+        address = Some(places.connection);
+        handshake = Some(places.handshake);
+        place = places.place;
+    }
+    Ok(Places {
+        address,
+        place,
+        handshake: Handshake {
+            _all: all.ok_or("handshakes")?,
+            address: handshake,
+        },
+        is_proxied,
+    })
 }

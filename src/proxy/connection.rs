@@ -21,15 +21,17 @@ use crate::tls::{
 };
 
 use super::acceptor::{Arrival, Permits};
+use super::admission::introduce;
 use super::generation::Generation;
 use super::health::State;
 use super::host::{Peer, SessionHost};
-use super::metrics::{ListenerMetrics, Meter, ThreadMetrics};
+use super::metrics::{ListenerMetrics, Meter};
 use super::quotas::{Dues, enter_as};
 use super::read_ahead::ReadAhead;
 use super::relay::{End, Relay};
 use super::service::{Listening, Service, SessionGuard, Upstream};
 use super::trunks::Trunks;
+use super::turns::Turns;
 
 /// The client's side.
 #[derive(Debug)]
@@ -80,8 +82,7 @@ pub(super) fn serve(
     arrival: Arrival,
     place: impl Sized,
 ) -> impl Future<Output = ()> {
-    let metrics = Arc::clone(&trunks.metrics);
-    let admitted = Box::pin(admit(Arc::clone(&service), metrics, arrival));
+    let admitted = Box::pin(admit(Arc::clone(&service), Rc::clone(&trunks), arrival));
     async move {
         let _place = place;
         let Some((mut client, session)) = admitted.await else {
@@ -125,7 +126,7 @@ pub(super) fn serve(
 /// away.
 async fn admit(
     service: Arc<Service>,
-    metrics: Arc<ThreadMetrics>,
+    trunks: Rc<Trunks>,
     arrival: Arrival,
 ) -> Option<(Client, Session)> {
     let Arrival {
@@ -134,33 +135,51 @@ async fn admit(
         generation,
         deadline,
         mut permits,
+        // Given back at the end of this: then it is in, or gone.
+        mut handshake,
+        is_proxied,
     } = arrival;
     let settings = generation.settings();
     let state = settings.listener(listening.index)?;
+    let metrics = &trunks.metrics;
     let counters = &metrics.listeners[listening.index];
     let peer_address = socket.peer();
-    let source = socket.source();
     let mut peer = Peer {
         listener: listening.name.clone(),
         local: local_address(&socket),
         address: peer_address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string()),
-        source,
+        source: socket.source(),
         proxy: None,
+        proxy_source: None,
         tls: None,
         certificate: None,
     };
-    let stream = match socket.into_stream() {
+    let mut stream = match socket.into_stream() {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(peer = peer.address, %error, "gone before it was served");
             return None;
         }
     };
+    if is_proxied {
+        let introduced =
+            introduce(&service, &listening, state, stream, deadline, &mut peer).await?;
+        stream = introduced.0;
+        permits.address = Some(introduced.1.connection);
+        permits.place = introduced.1.place;
+        handshake.address = Some(introduced.1.handshake);
+    }
     let mut downstream = match &state.tls {
         None => Downstream::Plain(stream),
         Some(tls) => {
-            let (stream, certificate) =
-                shake_hands(tls, stream, deadline, &service, (&peer, counters)).await?;
+            let (stream, certificate) = shake_hands(
+                tls,
+                stream,
+                (&trunks.turns, deadline),
+                &service,
+                (&peer, counters),
+            )
+            .await?;
             peer.certificate = certificate;
             peer.tls = version_of(stream.get_ref().1);
             Downstream::Tls(Box::new(stream))
@@ -168,7 +187,7 @@ async fn admit(
     };
     let subject = Subject {
         certificate: peer.certificate.as_deref(),
-        source,
+        source: peer.source,
         listener: &listening.name,
     };
     let identity = match resolve(&settings.identities, &subject) {
@@ -218,6 +237,7 @@ async fn admit(
         session = id,
         listener = peer.listener,
         peer = peer.address,
+        proxy = peer.proxy,
         certificate = peer.subject(),
         user,
         "session opened"
@@ -309,12 +329,13 @@ fn local_address(socket: &Accepted) -> String {
 async fn shake_hands(
     tls: &ServerTls,
     stream: Stream,
-    deadline: Instant,
+    (turns, deadline): (&Turns, Instant),
     service: &Service,
     (peer, counters): (&Peer, &ListenerMetrics),
 ) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
-    let handshake = timeout_at(deadline, tls.acceptor().accept(ReadAhead::new(stream)));
+    let handshake = tls.acceptor().accept(ReadAhead::new(stream));
+    let handshake = timeout_at(deadline, turns.take(handshake));
     let result = tokio::select! {
         result = handshake => result,
         () = drained => return None,

@@ -5,13 +5,14 @@
 //! by the next one if that has come meanwhile; a session holds on to the settings that it was last
 //! judged by, and is judged anew when it meets others.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config;
 use crate::identity;
-use crate::net::Sources;
+use crate::net::{Sources, effective};
 use crate::rewrite::Addresses;
 use crate::session::Rules;
 use crate::tls::ServerTls;
@@ -104,5 +105,12 @@ impl ListenerState {
             settings,
             tls,
         }
+    }
+
+    /// Whether a socket peer speaks for others, and must say so by a PROXY header.
+    pub(super) fn takes_headers_of(&self, peer: IpAddr) -> bool {
+        let peer = effective(peer);
+        let proxies = &self.settings.proxy_protocol_from;
+        proxies.iter().any(|net| net.contains(&peer))
     }
 }

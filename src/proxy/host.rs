@@ -36,6 +36,8 @@ pub(super) struct Peer {
     pub(super) proxy: Option<String>,
     /// The version of TLS; `None`: plaintext, or not there yet.
     pub(super) tls: Option<&'static str>,
+    /// Its address alone.
+    pub(super) proxy_source: Option<IpAddr>,
     /// Shared with every connection that shows the same.
     pub(super) certificate: Option<Arc<Certificate>>,
 }
@@ -70,18 +72,22 @@ const MAX_NAME: usize = 32;
 impl Peer {
     /// Writes that the connection is refused.
     pub(super) fn refuse(&self, service: &Service, reason: &str, detail: &str) {
-        tracing::info!(
-            listener = self.listener,
-            peer = self.address,
-            certificate = self.subject(),
-            reason,
-            detail,
-            "connection refused"
-        );
+        if let Some(suppressed) = service.refusals.ask(Instant::now()) {
+            tracing::info!(
+                listener = self.listener,
+                peer = self.address,
+                proxy = self.proxy,
+                certificate = self.subject(),
+                reason,
+                detail,
+                suppressed,
+                "connection refused"
+            );
+        }
         service.audit.write(&Event {
             verdict: Some(Verdict::Deny),
             generation: Some(service.keeper.rules().generation()),
-            detail: Some(detail.to_owned()),
+            detail: Some(detail.to_owned()).filter(|detail| !detail.is_empty()),
             ..self.event("connection_refused", None, reason)
         });
     }
@@ -218,6 +224,58 @@ impl SessionHost<'_> {
         names.iter().map(shown).collect()
     }
 
+    /// Writes of a request what the policy has against it.
+    fn write_refused(&self, event: &str, verdict: Verdict, refused: &Refused<'_>) {
+        let rules = refused.rules;
+        let user = refused.user.and_then(|name| rules.policy().user(name));
+        let explanation = match (user, refused.id) {
+            (Some(user), Some(id)) => {
+                let table = rules.table();
+                let whereabouts = refused.whereabouts;
+                Some(explain(user, id, &refused.args, whereabouts, table))
+            }
+            _ => None,
+        };
+        // Where something else than the policy refused, no rule of it did.
+        let by_policy = matches!(refused.refusal, Refusal::Policy(_));
+        let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
+            (by_policy.then_some(told.rule), told.names, told.offender)
+        });
+        let offender = match refused.refusal {
+            Refusal::Policy(DenyReason::Key { .. } | DenyReason::Channel { .. }) => {
+                offender.map(|key| self.service.audit.shown_key(&key))
+            }
+            // Whom it would have changed.
+            Refusal::Privileged => refused.args.get(2).map(shown_word),
+            // A database, or a parameter of the configuration.
+            _ => offender.as_deref().map(shown_word),
+        };
+        // Where it matters: to users that may use some only.
+        let databases = match refused.whereabouts {
+            Whereabouts::Among(databases)
+                if user.is_some_and(|user| user.restricts_databases()) =>
+            {
+                databases
+            }
+            _ => &[],
+        };
+        let command = shown_name(refused);
+        let reason = refused.refusal.label();
+        self.service.audit.write(&Event {
+            verdict: Some(verdict),
+            generation: Some(rules.generation()),
+            user: refused.user,
+            tried: refused.tried.map(|name| shown_user(name, refused)),
+            command: command.as_deref(),
+            database: only(refused.whereabouts),
+            databases,
+            keys: self.shown_keys(&names),
+            refused: offender,
+            rule,
+            ..self.peer.event(event, Some(self.session), reason)
+        });
+    }
+
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
         // At worst one attempt was not counted.
         let throttle = self.service.throttle.lock();
@@ -283,44 +341,9 @@ impl Host for SessionHost<'_> {
         if !matches!(refused.refusal, Refusal::Protocol(_)) {
             self.refusals += 1;
         }
-        let class = refused
-            .id
-            .map_or(Class::Other, |id| refused.rules.table().command(id).class);
-        self.meter.denied(class, refused.refusal.label());
+        self.meter
+            .denied(class_of(refused), refused.refusal.label());
         users::note_denial(self, refused);
-        let rules = refused.rules;
-        let user = refused.user.and_then(|name| rules.policy().user(name));
-        let explanation = match (user, refused.id) {
-            (Some(user), Some(id)) => {
-                let table = rules.table();
-                let whereabouts = refused.whereabouts;
-                Some(explain(user, id, &refused.args, whereabouts, table))
-            }
-            _ => None,
-        };
-        // Where something else than the policy refused, no rule of it did.
-        let by_policy = matches!(refused.refusal, Refusal::Policy(_));
-        let (rule, names, offender) = explanation.map_or_else(Default::default, |told| {
-            (by_policy.then_some(told.rule), told.names, told.offender)
-        });
-        let offender = match refused.refusal {
-            Refusal::Policy(DenyReason::Key { .. } | DenyReason::Channel { .. }) => {
-                offender.map(|key| self.service.audit.shown_key(&key))
-            }
-            // Whom it would have changed.
-            Refusal::Privileged => refused.args.get(2).map(shown_word),
-            // A database, or a parameter of the configuration.
-            _ => offender.as_deref().map(shown_word),
-        };
-        // Where it matters: to users that may use some only.
-        let databases = match refused.whereabouts {
-            Whereabouts::Among(databases)
-                if user.is_some_and(|user| user.restricts_databases()) =>
-            {
-                databases
-            }
-            _ => &[],
-        };
         let command = shown_name(refused);
         let reason = refused.refusal.label();
         match refused.refusal.severity() {
@@ -341,19 +364,21 @@ impl Host for SessionHost<'_> {
                 "request refused"
             ),
         }
-        self.service.audit.write(&Event {
-            verdict: Some(Verdict::Deny),
-            generation: Some(rules.generation()),
-            user: refused.user,
-            tried: refused.tried.map(|name| shown_user(name, refused)),
-            command: command.as_deref(),
-            database: only(refused.whereabouts),
-            databases,
-            keys: self.shown_keys(&names),
-            refused: offender,
-            rule,
-            ..self.peer.event("refused", Some(self.session), reason)
-        });
+        self.write_refused("refused", Verdict::Deny, refused);
+    }
+
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        self.meter.would_deny(class_of(refused));
+        // As a refusal's: the audit has them all.
+        tracing::debug!(
+            session = self.session,
+            peer = self.peer.address,
+            user = refused.user,
+            command = shown_name(refused),
+            reason = refused.refusal.label(),
+            "request would be refused: shadow mode forwards it"
+        );
+        self.write_refused("would_refuse", Verdict::WouldDeny, refused);
     }
 
     fn may_log_in(&mut self, user: &str) -> bool {
@@ -399,6 +424,14 @@ impl Host for SessionHost<'_> {
     fn random(&mut self, bytes: &mut [u8]) -> bool {
         tls::random(bytes)
     }
+}
+
+/// The class of what was judged.
+fn class_of(refused: &Refused<'_>) -> Class {
+    let table = refused.rules.table();
+    refused
+        .id
+        .map_or(Class::Other, |id| table.command(id).class)
 }
 
 fn shown_name(refused: &Refused<'_>) -> Option<String> {

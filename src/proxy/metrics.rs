@@ -85,6 +85,8 @@ pub(super) struct UserMetrics([[Counter; Class::ALL.len()]; Judgement::ALL.len()
 pub(super) enum Judgement {
     Allow,
     Deny,
+    /// Denied by the policy, and let go on by shadow mode.
+    WouldDeny,
 }
 
 /// What a connection to an upstream is used for.
@@ -311,13 +313,14 @@ impl UserMetrics {
 // === impl Judgement ===
 
 impl Judgement {
-    pub(super) const ALL: [Self; 2] = [Self::Allow, Self::Deny];
+    pub(super) const ALL: [Self; 3] = [Self::Allow, Self::Deny, Self::WouldDeny];
 
     /// Stable: dashboards depend on it.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::WouldDeny => "would_deny",
         }
     }
 }
@@ -376,6 +379,11 @@ impl Meter {
     pub(super) fn denied(&self, class: Class, reason: &'static str) {
         self.user.0[Judgement::Deny as usize][class as usize].add(1);
         self.thread.denials.add(reason);
+    }
+
+    /// One would have been, but for shadow mode.
+    pub(super) fn would_deny(&self, class: Class) {
+        self.user.0[Judgement::WouldDeny as usize][class as usize].add(1);
     }
 
     /// So many bytes came from the client.

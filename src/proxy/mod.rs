@@ -23,6 +23,7 @@
 //!   about users.
 
 mod acceptor;
+mod admission;
 mod availability;
 mod bell;
 mod budget;
@@ -46,6 +47,7 @@ mod sockets;
 mod spare;
 mod standing;
 mod trunks;
+mod turns;
 mod upstream;
 mod users;
 mod worker;

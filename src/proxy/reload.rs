@@ -174,11 +174,12 @@ impl Service {
             drop(throttle);
             // Where there is none to write it, the configuration has said that it needs a restart.
             self.audit.set(audit);
-            for (name, most, per_address) in limits {
+            for (name, most, per_address, handshakes) in limits {
                 let listening = self.listeners.iter().find(|one| one.name == name);
                 if let Some(listening) = listening {
                     listening.connections.set(most);
                     listening.per_address.set(per_address);
+                    listening.handshakes.set(handshakes);
                 }
             }
             Ok(reloaded)
@@ -289,9 +290,12 @@ impl Service {
     }
 }
 
-/// A listener's name, and how many connections it may have: in all, and from one address.
-fn connection_limits(part: &ListenerParts) -> (String, usize, usize) {
+/// A listener's name, and how many connections it may have: in all, from one address, and both of
+/// handshakes.
+fn connection_limits(part: &ListenerParts) -> (String, usize, usize, (usize, usize)) {
     let settings = &part.settings;
     let per_address = settings.max_connections_per_ip;
-    (settings.name.clone(), part.max_connections, per_address)
+    let handshakes = (settings.max_handshakes, settings.max_handshakes_per_ip);
+    let name = settings.name.clone();
+    (name, part.max_connections, per_address, handshakes)
 }

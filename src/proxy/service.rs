@@ -17,6 +17,7 @@ use crate::telemetry::Audit;
 use crate::tls::ServerTls;
 
 use super::acceptor;
+use super::admission::{HandshakeLimits, RefusalLog};
 use super::availability::{Availability, UpstreamView};
 use super::bell::Bell;
 use super::budget::{self, Budget, Memory};
@@ -54,6 +55,7 @@ pub struct Service {
     /// The memory that all clients may take.
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Metrics,
+    pub(super) refusals: RefusalLog,
 }
 
 /// A listener of the configuration, with its TLS loaded.
@@ -92,6 +94,7 @@ pub(super) struct Listening {
     pub(super) bind: Vec<config::Bind>,
     pub(super) connections: ConnectionLimit,
     pub(super) per_address: PerAddress,
+    pub(super) handshakes: HandshakeLimits,
 }
 
 /// An upstream, and what is known of it.
@@ -181,6 +184,7 @@ impl Service {
                 bind: settings.bind.clone(),
                 connections: ConnectionLimit::new(part.max_connections),
                 per_address: PerAddress::new(settings.max_connections_per_ip),
+                handshakes: HandshakeLimits::new(settings),
             })
         };
         let parts = &loaded.settings.listeners;
@@ -217,6 +221,7 @@ impl Service {
             budget,
             heart: Heart::new(),
             metrics,
+            refusals: RefusalLog::default(),
             sessions: Sessions {
                 next: AtomicU64::new(1),
                 open: AtomicUsize::new(0),

@@ -50,6 +50,15 @@ pub(super) fn judge(
         ));
     };
     if peer
+        .proxy_source
+        .is_some_and(|proxy| !listener.takes_headers_of(proxy))
+    {
+        return Err(gone(
+            "proxy_header",
+            "proxy_protocol_from has the balancer no more that told its address",
+        ));
+    }
+    if peer
         .source
         .is_some_and(|source| !listener.sources.admit(source))
     {

@@ -18,6 +18,7 @@ use crate::session::{Berth, Rider};
 use super::availability::{Down, Tenure};
 use super::metrics::{Counted, ThreadMetrics, Use};
 use super::service::Service;
+use super::turns::Turns;
 use super::upstream::{Dialogue, OpenPermit, UpstreamError, UpstreamStream};
 
 pub(super) use line::Line;
@@ -30,6 +31,8 @@ pub(super) struct Trunks {
     pub(super) metrics: Arc<ThreadMetrics>,
     lines: RefCell<HashMap<Key, Entry>>,
     idle: RefCell<HashMap<Key, Vec<Own>>>,
+    /// Before they are sessions.
+    pub(super) turns: Turns,
 }
 
 /// An upstream's number, and what the connection is like. An upstream has one credential, so users of
@@ -111,6 +114,7 @@ impl Trunks {
             service,
             lines: RefCell::default(),
             idle: RefCell::default(),
+            turns: Turns::default(),
         })
     }
 

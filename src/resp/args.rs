@@ -57,6 +57,11 @@ impl<'a> Args<'a> {
         self.spans.len()
     }
 
+    /// How many bytes are here of a request that isn't here whole.
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether every argument is here.
     pub fn is_whole(&self) -> bool {
         self.spans.len() == self.declared

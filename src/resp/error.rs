@@ -38,6 +38,9 @@ pub enum ProtocolError {
     /// An inline request with a NUL, which hides the rest of the line from Redis.
     #[error("NUL in inline request")]
     InlineNul,
+    /// The third line of a PROXY header of version 2, where no header is taken.
+    #[error("a PROXY header from a peer that may not send one")]
+    ProxyHeader,
     /// A TLS handshake on a port that speaks plaintext.
     #[error("TLS on a plaintext port")]
     TlsHandshake,
@@ -74,6 +77,7 @@ impl ProtocolError {
             Self::InlineTooBig => "inline_too_big",
             Self::UnbalancedQuotes => "unbalanced_quotes",
             Self::InlineNul => "inline_nul",
+            Self::ProxyHeader => "proxy_header",
             Self::TlsHandshake => "tls_on_plaintext",
         }
     }

@@ -157,7 +157,11 @@ impl RequestScanner {
         };
         self.cursor += offset + 1;
         if window[..self.cursor].contains(&0) {
-            return Err(ProtocolError::InlineNul);
+            // Its first two lines are empty, and so no requests.
+            return Err(match &window[..self.cursor] {
+                b"\0\r\n" => ProtocolError::ProxyHeader,
+                _ => ProtocolError::InlineNul,
+            });
         }
         Ok(Scan::Inline)
     }

@@ -91,6 +91,7 @@ fn strict_where_redis_is_lenient() {
         (b"*11111111111111111111111111111111", MultibulkHeader),
         (b"*1\r\n$1\x00111111111111111111111111111111111", BulkHeader),
         (b"GET\0 a\r\n", InlineNul),
+        (b"\0\r\nQUIT\n", ProxyHeader),
         (b"SET a \"b\r\n", UnbalancedQuotes),
         (b"\"a\"b c\r\n", UnbalancedQuotes),
         (b"\x16\x03\x01\x02\x00", TlsHandshake),

@@ -48,12 +48,19 @@ impl Session {
         let before = self.login.user().map(Arc::clone);
         let changed = self.login.renew(rules.policy())?;
         self.set_limits(rules);
-        if changed {
+        let now = self.login.user();
+        let in_shadow = now.is_some_and(|user| rules.shadow().covers(user.name()));
+        // What shadow mode let into a transaction doesn't run once it has ended.
+        if changed || self.was_overruled && !in_shadow {
             self.spoil_transaction(up);
         }
-        // Who is another user since its last AUTH has no rights that it could keep.
-        let before = before.filter(|_| !self.has_changed_user);
-        self.has_changed_user = false;
+        if in_shadow {
+            return Ok(());
+        }
+        // Who is another user since its last AUTH has no rights that it could keep; nor has who was let
+        // listen by shadow mode.
+        let before = before.filter(|_| !self.has_changed_user && !self.was_overruled);
+        (self.has_changed_user, self.was_overruled) = (false, false);
         self.may_listen_on(before.as_deref(), rules)
     }
 

@@ -2,10 +2,11 @@
 
 use crate::command::CommandId;
 use crate::identity::{AuthKind, Identity, Who};
+use crate::policy::Permit;
 use crate::resp::Args;
 
 use super::facts::{Facts, Version};
-use super::judge::{Verdict, judge};
+use super::judge::{Verdict, judge, judge_enforced};
 use super::kind::Kind;
 use super::known::{Known, Standing};
 use super::login::{Login, LoginError};
@@ -20,6 +21,8 @@ use super::slots::Slots;
 pub struct Foresight {
     /// Why it would be refused; `None`: it would be forwarded, or answered by the proxy itself.
     pub refusal: Option<Refusal>,
+    /// Shadow mode lets it go on all the same.
+    pub shadow: bool,
     /// The command as the client names it.
     pub command: String,
     /// What is judged, and what Redis would run: another one than the client named where it is
@@ -68,15 +71,22 @@ pub fn foresee(rules: &Rules, user: &str, args: &Args<'_>) -> Result<Foresight, 
     };
     let judged = judge(&login, args, standing, rules, &facts);
     let (id, command) = name_of(judged.entry, args, rules);
-    let (refusal, own) = match judged.verdict {
-        Verdict::Forward(..) => (None, None),
-        Verdict::Own(Kind::Acl | Kind::ClientReply) => (None, Some(Own::Judged)),
-        Verdict::Own(_) => (None, Some(Own::Unjudged)),
-        Verdict::Refuse(refusal) => (Some(refusal), None),
-        Verdict::Wait | Verdict::Hold => (Some(Refusal::TooLarge), None),
+    let (permit, own) = match judged.verdict {
+        Verdict::Forward(permit, ..) => (Some(permit), None),
+        Verdict::Own(Kind::Acl | Kind::ClientReply, permit) => (permit, Some(Own::Judged)),
+        Verdict::Own(_, permit) => (permit, Some(Own::Unjudged)),
+        Verdict::Refuse(_) | Verdict::Wait | Verdict::Hold => (None, None),
+    };
+    let shadow = permit.is_some_and(Permit::is_shadow);
+    let refusal = match judged.verdict {
+        _ if shadow => Some(judge_enforced(&login, args, standing, rules, &facts)),
+        Verdict::Refuse(refusal) => Some(refusal),
+        Verdict::Wait | Verdict::Hold => Some(Refusal::TooLarge),
+        Verdict::Forward(..) | Verdict::Own(..) => None,
     };
     Ok(Foresight {
         refusal,
+        shadow,
         command,
         judged: id,
         own,

@@ -90,6 +90,9 @@ pub trait Host {
     /// From now on the client is this user; `None`: nobody. Told when AUTH, HELLO or RESET may have
     /// changed it; whom it begins as, the host knows.
     fn acts_as(&mut self, _user: Option<&Arc<User>>) {}
+    /// The policy denies a request, and shadow mode lets it go on. Told once a request, when it is
+    /// taken; `refused` is what would have been told.
+    fn would_refuse(&mut self, refused: &Refused<'_>);
 
     /// Whether another password for this user is looked at. The name is empty where the client
     /// can't be whom it names.

@@ -1,7 +1,7 @@
 //! The verdict on one request: its name, the login, the policy, what the upstream can do.
 
 use crate::command::{Command, CommandId, Resolved};
-use crate::policy::{Decision, DenyReason, Permit, User, Whereabouts, decide};
+use crate::policy::{Decision, DenyReason, Permit, Shadow, User, Whereabouts, decide, overrule};
 use crate::resp::Args;
 use crate::rewrite::Entry;
 
@@ -13,7 +13,7 @@ use super::login::Login;
 use super::outcome::Refusal;
 use super::place::Target;
 use super::pubsub::Listen;
-use super::replicate::{judge_replconf, judge_sync};
+use super::replicate::{judge_replconf, may_sync};
 use super::rules::Rules;
 use super::scripts::judge_script;
 
@@ -21,8 +21,8 @@ use super::scripts::judge_script;
 pub(super) enum Verdict<'r> {
     Forward(Permit, Kind, &'r Entry),
     Refuse(Refusal),
-    /// The proxy's own to answer.
-    Own(Kind),
+    /// The proxy's own to answer; the permit, where the policy was asked.
+    Own(Kind, Option<Permit>),
     /// What has not arrived could change it.
     Wait,
     /// It depends on a reply that is owed.
@@ -62,34 +62,59 @@ pub(super) fn judge<'r>(
     let mut judged = Judged {
         entry,
         verdict: match entry {
-            Some(entry) => judge_known(entry, login, args, standing, rules, facts),
+            Some(entry) => {
+                judge_known(entry, login, args, standing, (rules, rules.shadow()), facts)
+            }
             None if args.present() == 0 => judge_nameless(login),
             None => Verdict::Refuse(unknown(args, rules)),
         },
     };
     // To a replica nothing can be said, and it has nothing to ask.
     if standing.known.mode == Mode::Replicating
-        && matches!(judged.verdict, Verdict::Own(_) | Verdict::Refuse(_))
+        && matches!(judged.verdict, Verdict::Own(..) | Verdict::Refuse(_))
     {
         judged.verdict = Verdict::Refuse(Refusal::Replicating);
     }
     judged
 }
 
+/// Why a request is refused, or would be where it isn't for shadow mode: its verdict is enforced.
+#[cold]
+pub(super) fn judge_enforced(
+    login: &Login,
+    args: &Args<'_>,
+    standing: Standing<'_>,
+    rules: &Rules,
+    facts: &Facts,
+) -> Refusal {
+    let entry = rules.names().find(args.name());
+    let enforced = (rules, &Shadow::Nobody);
+    let verdict = entry.map(|entry| judge_known(entry, login, args, standing, enforced, facts));
+    match verdict {
+        Some(Verdict::Refuse(refusal)) => refusal,
+        Some(Verdict::Wait | Verdict::Hold) => Refusal::TooLarge,
+        Some(Verdict::Forward(..) | Verdict::Own(..)) | None => {
+            debug_assert!(false, "shadow mode lets nothing go on that is allowed");
+            Refusal::Policy(DenyReason::Command)
+        }
+    }
+}
+
+/// `shadow`: on whom the policy is only tried.
 #[inline]
 fn judge_known<'r>(
     entry: &'r Entry,
     login: &Login,
     args: &Args<'_>,
     standing: Standing<'_>,
-    rules: &'r Rules,
+    (rules, shadow): (&'r Rules, &Shadow),
     facts: &Facts,
 ) -> Verdict<'r> {
     let kind = rules.kinds().get(entry.run());
     match kind {
-        Kind::Quit | Kind::Reset => return Verdict::Own(kind),
+        Kind::Quit | Kind::Reset => return Verdict::Own(kind, None),
         // Redis would queue these; nothing of a client's credentials goes upstream.
-        Kind::Auth | Kind::Hello => return judge_own(kind, standing),
+        Kind::Auth | Kind::Hello => return judge_own(kind, None, standing),
         _ => {}
     }
     let Some(user) = login.user() else {
@@ -110,21 +135,30 @@ fn judge_known<'r>(
         Decision::Allow(permit) => permit,
         Decision::Unsettled(_) if standing.is_settling() => return Verdict::Hold,
         Decision::Deny(_) if standing.may_be_found(user) => return Verdict::Hold,
-        // Inside MULTI nothing settles where it will run.
-        Decision::Deny(denial) | Decision::Unsettled(denial) => {
-            // Redis counts the arguments before it asks its ACL.
-            let lacking = lacks(entry, id, rules, facts);
-            let reason = match rules.table().command(id).arity_fits(judged.len()) {
-                true => denial.reason,
-                false => DenyReason::Arity,
+        decision => {
+            // Inside MULTI nothing settles where it will run.
+            let refusal = match decision {
+                Decision::Deny(denial) | Decision::Unsettled(denial) => {
+                    // Redis counts the arguments before it asks its ACL.
+                    let lacking = lacks(entry, id, rules, facts);
+                    let reason = match rules.table().command(id).arity_fits(judged.len()) {
+                        true => denial.reason,
+                        false => DenyReason::Arity,
+                    };
+                    lacking.unwrap_or(Refusal::Policy(reason))
+                }
+                _ if args.is_whole() => Refusal::Policy(DenyReason::Unparsable { index: 0 }),
+                // Who enforces gives up when this is told again, with no more of the request.
+                _ if args.held() < rules.max_inspect() || !shadow.covers(user.name()) => {
+                    return Verdict::Wait;
+                }
+                _ => Refusal::TooLarge,
             };
-            return Verdict::Refuse(lacking.unwrap_or(Refusal::Policy(reason)));
+            match judge_denied(refusal, user, id, &judged, shadow, rules) {
+                Ok(permit) => permit,
+                Err(verdict) => return verdict,
+            }
         }
-        Decision::Wait if args.is_whole() => {
-            let reason = DenyReason::Unparsable { index: 0 };
-            return Verdict::Refuse(Refusal::Policy(reason));
-        }
-        Decision::Wait => return Verdict::Wait,
     };
     if entry.is_substitute() && !facts.knows(&rules.table().command(entry.run()).name) {
         return Verdict::Refuse(Refusal::SubstituteUnknown);
@@ -138,7 +172,7 @@ fn judge_known<'r>(
     }
     match kind {
         Kind::Unsupported => Verdict::Refuse(Refusal::NotBuilt),
-        Kind::Acl | Kind::ClientReply => judge_own(kind, standing),
+        Kind::Acl | Kind::ClientReply => judge_own(kind, Some(permit), standing),
         Kind::Shim(shim)
             if !(facts.is_older_than(command.since)
                 || shim.is_of_the_client() && standing.routing.shares()) =>
@@ -149,7 +183,7 @@ fn judge_known<'r>(
         Kind::Shim(_) if standing.multi() == Multi::Open => {
             Verdict::Forward(permit, Kind::Plain, entry)
         }
-        Kind::Shim(_) => judge_own(kind, standing),
+        Kind::Shim(_) => judge_own(kind, Some(permit), standing),
         Kind::Script => judge_script(user, id, &judged, permit, entry, rules, facts),
         Kind::Wait if standing.routing.shares() => Verdict::Refuse(Refusal::Shared),
         Kind::Wait => Verdict::Forward(permit, Kind::Blocking, entry),
@@ -172,10 +206,42 @@ fn judge_known<'r>(
         }),
         // Behind its first bytes nothing is taken before the answer: not even its own rest.
         Kind::Sync if !args.is_whole() => Verdict::Wait,
-        Kind::Sync => out_of_multi(standing, || {
-            judge_sync(user, id, permit, entry, rules.table())
+        Kind::Sync => out_of_multi(standing, || match may_sync(user, id) {
+            true => Verdict::Forward(permit, kind, entry),
+            // Redis asks for no more than the command; but what it sends is every key.
+            false => {
+                let why = "SYNC";
+                let refusal = Refusal::Policy(DenyReason::AllKeys { index: 0, why });
+                match judge_denied(refusal, user, id, &judged, shadow, rules) {
+                    Ok(permit) => Verdict::Forward(permit, kind, entry),
+                    Err(verdict) => verdict,
+                }
+            }
         }),
         kind => Verdict::Forward(permit, kind, entry),
+    }
+}
+
+/// What the policy denies: refused, or for shadow mode let go on.
+#[cold]
+fn judge_denied<'r>(
+    refusal: Refusal,
+    user: &User,
+    id: CommandId,
+    judged: &Args<'_>,
+    shadow: &Shadow,
+    rules: &Rules,
+) -> Result<Permit, Verdict<'r>> {
+    if !refusal.yields_to_shadow() || !shadow.covers(user.name()) {
+        return Err(Verdict::Refuse(refusal));
+    }
+    match overrule(user, id, judged, rules.table()) {
+        Decision::Allow(permit) => Ok(permit),
+        // A script, or the parameters of CONFIG SET.
+        Decision::Wait if !judged.is_whole() => Err(Verdict::Wait),
+        Decision::Wait | Decision::Deny(_) | Decision::Unsettled(_) => {
+            Err(Verdict::Refuse(refusal))
+        }
     }
 }
 
@@ -190,9 +256,9 @@ fn judge_taken_over<'r>(
         (Mode::Requests, _) | (Mode::Replicating, Kind::Replconf) => None,
         (Mode::Replicating, _) => Some(Verdict::Refuse(Refusal::Replicating)),
         // Redis gives neither of them an answer then.
-        (Mode::Monitoring, Kind::Monitor | Kind::Sync) => {
-            Some(out_of_multi(standing, || Verdict::Own(Kind::Unanswered)))
-        }
+        (Mode::Monitoring, Kind::Monitor | Kind::Sync) => Some(out_of_multi(standing, || {
+            Verdict::Own(Kind::Unanswered, None)
+        })),
         // Their replies may look like the lines that come unasked. Since 6.2 Redis too lets no
         // monitor touch a key.
         (Mode::Monitoring, _) => {
@@ -204,7 +270,7 @@ fn judge_taken_over<'r>(
 
 /// What the proxy answers has no place in a transaction: Redis would queue it. Nor has it among
 /// subscriptions in RESP2, where Redis takes nothing but what belongs to them.
-fn judge_own<'r>(kind: Kind, standing: Standing<'_>) -> Verdict<'r> {
+fn judge_own<'r>(kind: Kind, permit: Option<Permit>, standing: Standing<'_>) -> Verdict<'r> {
     out_of_multi(standing, || match () {
         // The protocol of the answer, and whether there is one, depends on it.
         () if standing.slots.turn_pending() => Verdict::Hold,
@@ -213,7 +279,7 @@ fn judge_own<'r>(kind: Kind, standing: Standing<'_>) -> Verdict<'r> {
             Verdict::Hold
         }
         () if standing.is_subscriber() => Verdict::Refuse(Refusal::Subscriber),
-        () => Verdict::Own(kind),
+        () => Verdict::Own(kind, permit),
     })
 }
 
@@ -285,9 +351,19 @@ fn unknown(args: &Args<'_>, rules: &Rules) -> Refusal {
         .any(|verb| args.name().eq_ignore_ascii_case(verb))
     {
         Refusal::Http
+    } else if is_proxy_header(args) {
+        Refusal::ProxyHeader
     } else if rules.names().is_hidden(args.name()) {
         Refusal::HiddenCommand
     } else {
         Refusal::UnknownCommand
     }
+}
+
+/// A balancer that speaks for others where nobody has asked it to: what follows is of somebody whom we
+/// can't judge. This is version 1; version 2 is no request at all.
+fn is_proxy_header(args: &Args<'_>) -> bool {
+    let families = [&b"TCP4"[..], b"TCP6", b"UNKNOWN"];
+    let names_family = |family| families.contains(&family);
+    args.name() == b"PROXY" && args.get(1).is_some_and(names_family)
 }

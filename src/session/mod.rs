@@ -6,7 +6,7 @@
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
 //! - `prepare`: a request judged, and its reply ready if it is not forwarded.
-//! - `judge`: the verdict on one request; `own`: what the proxy answers itself.
+//! - `judge`: the verdict on one request; `shadow`: what goes on against it; `own`: what the proxy answers itself.
 //! - `acl`: the ACL command family.
 //! - `adopt`: new rules for a session that is at work.
 //! - `slots`: the replies that are owed, in order.
@@ -50,6 +50,7 @@ mod requests;
 mod routing;
 mod rules;
 mod scripts;
+mod shadow;
 mod shim;
 mod silence;
 mod slots;

@@ -88,6 +88,8 @@ pub enum Refusal {
     Unaudited,
     /// An HTTP request: a browser was made to talk to us.
     Http,
+    /// A PROXY header, from a peer that may not send one.
+    ProxyHeader,
     /// The bytes aren't requests.
     Protocol(ProtocolError),
 }
@@ -157,6 +159,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::Unaudited => "unaudited",
             Self::Http => "http",
+            Self::ProxyHeader => "proxy_header",
             Self::Protocol(error) => error.label(),
         }
     }
@@ -166,14 +169,58 @@ impl Refusal {
         match self {
             Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
             Self::UserConnections => Severity::Info,
-            Self::Http | Self::Protocol(_) | Self::TooLarge | Self::Replicating => Severity::Info,
+            Self::Http | Self::ProxyHeader | Self::Protocol(_) => Severity::Info,
+            Self::TooLarge | Self::Replicating => Severity::Info,
             _ => Severity::Debug,
         }
     }
 
     /// Whether nothing can follow on this connection.
     pub fn is_fatal(self) -> bool {
-        matches!(self, Self::Protocol(_) | Self::Http | Self::Replicating)
+        matches!(
+            self,
+            Self::Protocol(_) | Self::Http | Self::ProxyHeader | Self::Replicating
+        )
+    }
+
+    /// Whether shadow mode may let the request go on: it tries the policy's verdict on the request,
+    /// and nothing else. Who the client is, what it can't be told apart from, what has no place where
+    /// it stands, and what nobody knows, is refused as ever.
+    pub fn yields_to_shadow(self) -> bool {
+        match self {
+            Self::Policy(reason) => reason.yields_to_shadow(),
+            // A verdict that can't be given.
+            Self::TooLarge => true,
+            // How many replies they have, and what they change, nobody knows; or Redis lacks them.
+            Self::UnknownCommand | Self::HiddenCommand | Self::UnknownSubcommand => false,
+            Self::NotAuthenticated
+            | Self::LoginFailed
+            | Self::LoginThrottled
+            | Self::UserConnections
+            | Self::NoPassword
+            | Self::HelloNotAuthenticated
+            | Self::HelloVersion
+            | Self::HelloNoProto
+            | Self::HelloOption { .. }
+            | Self::HelloName => false,
+            Self::OwnArity
+            | Self::OwnSyntax
+            | Self::UnknownOption { .. }
+            | Self::InfoValue { .. } => false,
+            Self::NotBuilt
+            | Self::InMulti
+            | Self::Subscriber
+            | Self::ReplconfOption { .. }
+            | Self::Replicating
+            | Self::Monitoring
+            | Self::Shared
+            | Self::NoConnection => false,
+            Self::Privileged => false,
+            Self::SubstituteForm | Self::SubstituteUnknown => false,
+            // Without its line nothing is served, whatever the policy says.
+            Self::Unaudited => false,
+            Self::Http | Self::ProxyHeader | Self::Protocol(_) => false,
+        }
     }
 
     /// Appends the error reply.
@@ -336,7 +383,10 @@ impl Refusal {
                 "-MISCONF respgate can't write its audit, and is configured to refuse commands then",
             ]),
             // Redis too hangs up without a word (since 3.2.7).
-            Self::Http | Self::Protocol(ProtocolError::TlsHandshake) | Self::Replicating => {}
+            Self::Http
+            | Self::ProxyHeader
+            | Self::Protocol(ProtocolError::TlsHandshake | ProtocolError::ProxyHeader)
+            | Self::Replicating => {}
             Self::Protocol(error) => line(&["-ERR Protocol error: ", &error.to_string()]),
         }
     }

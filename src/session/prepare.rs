@@ -17,6 +17,7 @@ use super::login::Login;
 use super::outcome::{Context, Refusal};
 use super::own::{Answered, answer_own};
 use super::rules::Rules;
+use super::shadow::tell_shadow;
 use super::slots::Transaction;
 
 /// What one request leads to.
@@ -27,7 +28,7 @@ pub(super) enum Action<'r> {
     /// EXEC is refused, and the transaction is over: so is this one's.
     Abort,
     /// So is this one.
-    Answered(Answered),
+    Answered(Answered, Option<Permit>),
     /// The verdict needs more of the request.
     Wait,
     /// The verdict needs a reply that is owed.
@@ -62,19 +63,21 @@ pub(super) fn prepare<'r>(
         Verdict::Wait => return Action::Wait,
         Verdict::Hold => return Action::Hold,
         // The proxy's own commands are short. One that is not whole is waited for.
-        Verdict::Own(_) if !args.is_whole() => return Action::Wait,
-        Verdict::Own(kind) => {
+        Verdict::Own(..) if !args.is_whole() => return Action::Wait,
+        Verdict::Own(kind, permit) => {
             scratch.clear();
             match answer_own(kind, login, args, session, standing, taking, scratch) {
                 Ok(answered) => {
-                    if taking.oversight == Oversight::Each
+                    if permit.is_some_and(Permit::is_shadow) {
+                        tell_shadow(login, standing, args, taking);
+                    } else if taking.oversight == Oversight::Each
                         && let Some(entry) = judged.entry
                     {
                         let is_judged =
                             !matches!(kind, Kind::Auth | Kind::Hello | Kind::Quit | Kind::Reset);
                         tell(login, standing, entry, args, is_judged, taking);
                     }
-                    return Action::Answered(answered);
+                    return Action::Answered(answered, permit);
                 }
                 Err(refusal) => refusal,
             }
@@ -116,8 +119,8 @@ fn say_abort(scratch: &mut BytesMut) {
 #[cold]
 fn may_be_told(verdict: &Verdict<'_>, taking: &Taking<'_, impl Host>) -> bool {
     match verdict {
-        Verdict::Own(Kind::Quit | Kind::Reset) => true,
-        Verdict::Forward(..) | Verdict::Own(_) => {
+        Verdict::Own(Kind::Quit | Kind::Reset, _) => true,
+        Verdict::Forward(..) | Verdict::Own(..) => {
             // Where the batch began so, who would be told of this request isn't asked for.
             taking.oversight != Oversight::Suspended
                 && taking.host.oversight() != Oversight::Suspended
@@ -162,11 +165,41 @@ pub(super) fn refuse(
     let Taking {
         rules, facts, host, ..
     } = taking;
+    with_refused(
+        login,
+        standing,
+        refusal,
+        entry,
+        args,
+        rules,
+        |refused, command| {
+            host.refused(refused);
+            scratch.clear();
+            let context = Context {
+                user: refused.user.unwrap_or_default(),
+                command,
+                args: *args,
+                facts,
+            };
+            refusal.reply(&context, scratch);
+        },
+    );
+}
+
+/// Puts together what the host is told of a refusal; and the command's name, as text.
+pub(super) fn with_refused(
+    login: &Login,
+    standing: Standing<'_>,
+    refusal: Refusal,
+    entry: Option<&Entry>,
+    args: &Args<'_>,
+    rules: &Rules,
+    tell: impl FnOnce(&Refused<'_>, &str),
+) {
     let (id, command) = name_of(entry, args, rules);
-    let user = login.user().map(|user| user.name());
     let judged = entry.and_then(|entry| entry.judged(args)).unwrap_or(*args);
-    host.refused(&Refused {
-        user,
+    let refused = Refused {
+        user: login.user().map(|user| user.name()),
         command: command.as_bytes(),
         id,
         args: judged,
@@ -176,16 +209,8 @@ pub(super) fn refuse(
         in_multi: standing.multi() != Multi::Closed,
         tried: matches!(refusal, Refusal::LoginFailed | Refusal::LoginThrottled)
             .then(|| tried_name(login, args)),
-    });
-    let user = user.unwrap_or_default();
-    scratch.clear();
-    let context = Context {
-        user,
-        command: &command,
-        args: *args,
-        facts,
     };
-    refusal.reply(&context, scratch);
+    tell(&refused, &command);
 }
 
 /// The name that a failed login tried.

@@ -3,8 +3,8 @@
 //! Once the upstream has begun to send its data, what it sends is no RESP: it is passed on as it is,
 //! to the end of the connection. In the other direction nothing but acknowledgements may follow.
 
-use crate::command::{CommandId, Table};
-use crate::policy::{DenyReason, Permit, User};
+use crate::command::CommandId;
+use crate::policy::{Permit, User};
 use crate::resp::Args;
 use crate::rewrite::Entry;
 
@@ -58,23 +58,4 @@ pub(super) fn judge_replconf<'r>(
 pub(super) fn may_sync(user: &User, id: CommandId) -> bool {
     let mut selectors = user.selectors().iter();
     selectors.any(|one| one.allows_command(id) && one.allows_all_keys())
-}
-
-/// Judges SYNC and PSYNC, which the policy has allowed as commands. Redis asks for no more; but what
-/// they send is every key.
-pub(super) fn judge_sync<'r>(
-    user: &User,
-    id: CommandId,
-    permit: Permit,
-    entry: &'r Entry,
-    table: &Table,
-) -> Verdict<'r> {
-    debug_assert!(table.command(id).parent.is_none());
-    match may_sync(user, id) {
-        true => Verdict::Forward(permit, Kind::Sync, entry),
-        false => Verdict::Refuse(Refusal::Policy(DenyReason::AllKeys {
-            index: 0,
-            why: "SYNC",
-        })),
-    }
 }

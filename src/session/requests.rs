@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use crate::command::{Class, Resolved};
+use crate::policy::Permit;
 use crate::resp::{
     Args, ProtocolError, Scan, encode_bulk, encode_header, encode_request, split_inline,
 };
@@ -17,7 +18,7 @@ use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
-use super::prepare::{Action, Taking, prepare, refuse, tell};
+use super::prepare::{Action, Taking, prepare, refuse};
 use super::routing::{Admission, Asked, Denial, MOST_SHARED, Routing};
 use super::rules::Rules;
 use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
@@ -237,8 +238,14 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
-        if taking.oversight == Oversight::Each {
-            self.tell_forwarded(&action, &args, taking);
+        if let Action::Forward(permit, kind, entry) = &action
+            && (permit.is_shadow() || taking.oversight == Oversight::Each)
+        {
+            if !self.tell_forwarded((permit, *kind, entry), &args, taking) {
+                self.holding = true;
+                return false;
+            }
+            self.was_overruled |= permit.is_shadow();
         }
         let forwarded = match action {
             Action::Hold => {
@@ -247,6 +254,7 @@ impl Session {
             }
             Action::Forward(permit, kind, entry) => {
                 let class = taking.rules.table().command(permit.command()).class;
+                let is_shadow = permit.is_shadow();
                 match (self.owe(kind, taking.facts, up), entry.replacement()) {
                     (Way::NotYet, _) => {
                         self.holding = true;
@@ -258,7 +266,9 @@ impl Session {
                     (Way::AsItIs, None) => up.forward(len),
                     (Way::AsItIs, Some(replacement)) => self.forward_replaced(replacement, up),
                 }
-                self.tally.add(class);
+                if !is_shadow {
+                    self.tally.add(class);
+                }
                 self.silence.spend(&mut self.slots);
                 true
             }
@@ -324,8 +334,14 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
-        if taking.oversight == Oversight::Each {
-            self.tell_forwarded(&action, &args, taking);
+        if let Action::Forward(permit, kind, entry) = &action
+            && (permit.is_shadow() || taking.oversight == Oversight::Each)
+        {
+            if !self.tell_forwarded((permit, *kind, entry), &args, taking) {
+                self.holding = true;
+                return Ok(false);
+            }
+            self.was_overruled |= permit.is_shadow();
         }
         let way = match action {
             Action::Hold => Way::NotYet,
@@ -340,8 +356,10 @@ impl Session {
         self.taken += 1;
         match action {
             Action::Forward(permit, _, entry) => {
-                let class = taking.rules.table().command(permit.command()).class;
-                self.tally.add(class);
+                if !permit.is_shadow() {
+                    let class = taking.rules.table().command(permit.command()).class;
+                    self.tally.add(class);
+                }
                 match (way, entry.replacement()) {
                     (Way::Spelled(script), _) => {
                         self.send_spelled(script, entry, &args, taking.rules, up);
@@ -367,23 +385,6 @@ impl Session {
         Ok(true)
     }
 
-    /// Tells the host of a request that is about to be forwarded.
-    #[cold]
-    fn tell_forwarded(
-        &self,
-        action: &Action<'_>,
-        args: &Args<'_>,
-        taking: &mut Taking<'_, impl Host>,
-    ) {
-        let Action::Forward(_, kind, entry) = action else {
-            return;
-        };
-        // Told when it goes: it comes again.
-        if !self.waits_for_script(*kind, taking.facts) {
-            tell(&self.login, self.standing(), entry, args, true, taking);
-        }
-    }
-
     /// Concludes what is not forwarded, and counts it if the proxy has answered it itself. A login
     /// counts for whom it has made of the client, and what came before it for whom the client was.
     #[cold]
@@ -396,7 +397,7 @@ impl Session {
         down: &mut Pipe,
     ) {
         let may_change_user = match &action {
-            Action::Answered(answered) => answered.may_change_user(),
+            Action::Answered(answered, _) => answered.may_change_user(),
             _ => false,
         };
         if may_change_user {
@@ -480,7 +481,7 @@ impl Session {
                 up.inject(DISCARD);
                 self.slots.push_abort(&self.scratch);
             }
-            Action::Answered(answered) => {
+            Action::Answered(answered, _) => {
                 return self.conclude_own(answered, rules, up, down);
             }
             Action::Forward(..) | Action::Wait | Action::Hold => {}
@@ -615,12 +616,16 @@ impl Session {
     }
 }
 
-/// The class of a command that the proxy has answered itself; `None`: it hasn't.
+/// The class of a command that the proxy has answered itself and that is allowed; else `None`.
 #[cold]
 fn class_of(action: &Action<'_>, args: &Args<'_>, rules: &Rules) -> Option<Class> {
-    let Action::Answered(_) = action else {
+    let Action::Answered(_, permit) = action else {
         return None;
     };
+    if permit.is_some_and(Permit::is_shadow) {
+        // The host has counted it.
+        return None;
+    }
     let entry = rules.names().find(args.name());
     let judged = entry.and_then(|entry| Some((entry, entry.judged(args)?)));
     let resolved = judged.map(|(entry, judged)| entry.resolve(&judged, rules.table()));

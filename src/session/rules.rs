@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::command::{Command, Table, TableError, merge};
-use crate::policy::Policy;
+use crate::policy::{Policy, Shadow};
 use crate::resp::Limits;
 use crate::rewrite::{Names, RewriteError};
 
@@ -14,6 +14,7 @@ use super::kind::Kinds;
 pub struct Rules {
     base: Arc<Base>,
     policy: Policy,
+    shadow: Shadow,
     generation: u64,
 }
 
@@ -61,8 +62,15 @@ impl Rules {
         Self {
             base: Arc::new(base),
             policy,
+            shadow: Shadow::Nobody,
             generation: 1,
         }
+    }
+
+    /// The same, where the policy is only tried on some users.
+    #[must_use]
+    pub fn with_shadow(self, shadow: Shadow) -> Self {
+        Self { shadow, ..self }
     }
 
     /// The next generation: other users, all else as it is.
@@ -71,6 +79,7 @@ impl Rules {
         Self {
             base: Arc::clone(&self.base),
             policy,
+            shadow: self.shadow.clone(),
             generation: self.generation + 1,
         }
     }
@@ -121,6 +130,7 @@ impl Rules {
         Ok(Some(Self {
             base: Arc::new(base),
             policy,
+            shadow: self.shadow.clone(),
             generation: self.generation + 1,
         }))
     }
@@ -141,6 +151,12 @@ impl Rules {
     #[inline]
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// On whom the policy is only tried.
+    #[inline]
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
     }
 
     /// Which generation this is: no two that are in force one after the other have the same.

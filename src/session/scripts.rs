@@ -119,9 +119,7 @@ impl Session {
             self.slots.push_upstream();
             return Way::AsItIs;
         };
-        // In a transaction there is no place for a command of our own, and what EXEC says of a
-        // script that is gone wouldn't be noticed.
-        let spelled = self.may_be_in_multi() || !facts.knows("script");
+        let spelled = self.must_spell(facts);
         if !spelled && self.loaded.0.contains(hash) {
             self.slots.push(Slot::Script(0));
             return Way::AsItIs;
@@ -148,11 +146,16 @@ impl Session {
             return false;
         };
         let user = self.login.user().map(|user| &**user);
-        let Some((hash, body)) = pinned(user, number) else {
-            return false;
-        };
-        let spelled = self.may_be_in_multi() || !facts.knows("script");
-        (spelled || !self.loaded.0.contains(hash)) && self.has_no_room_for(body)
+        pinned(user, number).is_some_and(|(hash, body)| {
+            let sends = self.must_spell(facts) || !self.loaded.0.contains(hash);
+            sends && self.has_no_room_for(body)
+        })
+    }
+
+    /// In a transaction there is no place for a command of our own, and what EXEC says of a script that
+    /// is gone wouldn't be noticed.
+    fn must_spell(&self, facts: &Facts) -> bool {
+        self.may_be_in_multi() || !facts.knows("script")
     }
 
     fn has_no_room_for(&self, body: &[u8]) -> bool {

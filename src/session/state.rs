@@ -34,6 +34,8 @@ pub struct Session {
     pub(super) generation: u64,
     /// It may be another user than when it began to listen to something.
     pub(super) has_changed_user: bool,
+    /// Shadow mode let something go on that its user may not do; no enforced rules since.
+    pub(super) was_overruled: bool,
     pub(super) scanner: RequestScanner,
     pub(super) replies: ReplyScanner,
     pub(super) slots: Slots,
@@ -114,6 +116,7 @@ impl Session {
             login,
             generation: rules.generation(),
             has_changed_user: false,
+            was_overruled: false,
             scanner: RequestScanner::new(Limits::UNAUTHENTICATED),
             replies: ReplyScanner::default(),
             slots: Slots::default(),

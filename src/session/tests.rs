@@ -16,6 +16,7 @@ mod redis;
 mod refusals;
 mod riders;
 mod scripts;
+mod shadow;
 mod share;
 mod speaker;
 mod tally;
@@ -34,12 +35,13 @@ use crate::rewrite::Names;
 const USERS: &[u8] = b"user cart on >cart-pw +@all -@dangerous ~cart:* &cart:*\n\
                        user writer on >w +@all %W~a:*\nuser admin on >admin-pw +@all ~* &*\n";
 
-/// What a host noted: user, command, reason.
+/// What a host noted: user, command, reason; and of what went on for shadow mode: command, reason.
 struct Notes(
     Vec<(String, String, &'static str)>,
     Throttle,
     Watch,
     Counted,
+    Vec<(String, &'static str)>,
 );
 
 /// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged.
@@ -56,7 +58,13 @@ struct Counted {
 impl Default for Notes {
     fn default() -> Self {
         let throttle = Throttle::new(20, Duration::from_secs(1));
-        Self(Vec::new(), throttle, Watch::default(), Counted::default())
+        Self(
+            Vec::new(),
+            throttle,
+            Watch::default(),
+            Counted::default(),
+            Vec::new(),
+        )
     }
 }
 
@@ -85,6 +93,11 @@ impl Host for Notes {
             String::from_utf8_lossy(refused.command).into_owned(),
             refused.refusal.label(),
         ));
+    }
+
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        let command = String::from_utf8_lossy(refused.command).into_owned();
+        self.4.push((command, refused.refusal.label()));
     }
 
     fn may_log_in(&mut self, user: &str) -> bool {

@@ -82,6 +82,8 @@ pub enum Verdict {
     Allow,
     /// It doesn't.
     Deny,
+    /// The policy says that it doesn't, and shadow mode lets it.
+    WouldDeny,
 }
 
 /// What the audit says of a certificate.

@@ -113,6 +113,7 @@ fn journal(json: &[u8], priority: u8, event: Option<&Event<'_>>) -> Vec<u8> {
     let verdict = event.verdict.map(|verdict| match verdict {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
+        Verdict::WouldDeny => "would_deny",
     });
     let fields = [
         ("RESPGATE_EVENT", Some(event.event)),

@@ -13,7 +13,7 @@ use crate::generate::Author;
 use crate::mask::first_difference;
 use crate::play::{Heard, MONITORED, frames_of, play};
 use crate::script::{Conversation, Ends};
-use crate::sides::{Mode, Side, User};
+use crate::sides::{Mode, Policy, Side, User};
 use crate::support::{RedisServer, Version};
 use crate::wire::hurry;
 
@@ -37,7 +37,7 @@ struct Run {
 }
 
 /// Holds `count` conversations with both sides.
-pub fn run(test: &str, users: &[User], mode: Mode, count: u64) {
+pub fn run(test: &str, users: &[User], mode: Mode, policy: Policy, count: u64) {
     let grammar = Grammar::ask(&RedisServer::start(Version::V7_0_15, &[]));
     assert!(
         grammar.names() > FEWEST_COMMANDS,
@@ -50,7 +50,7 @@ pub fn run(test: &str, users: &[User], mode: Mode, count: u64) {
     let names = &names[..names.len().saturating_sub(1).max(1)];
     let mut run = Run {
         native: Side::native(users),
-        proxied: Side::proxied(users, "lethal=* script=any", mode),
+        proxied: Side::proxied(users, "lethal=* script=any", mode, policy),
         played: 0,
         frames: 0,
         errors: 0,

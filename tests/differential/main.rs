@@ -4,7 +4,7 @@
 //! Conversations are made by chance: commands from the server's own COMMAND DOCS, damaged ones,
 //! pipelines in any pieces, transactions, subscriptions, blocking commands, scripts, both protocols,
 //! over one to three connections, and with upstream connections of both kinds: each client's own, and
-//! shared ones. `RESPGATE_SEED` and `RESPGATE_CONVERSATIONS` (how many, or `N..M`)
+//! shared ones; and with a policy that allows nothing and is only tried. `RESPGATE_SEED` and `RESPGATE_CONVERSATIONS` (how many, or `N..M`)
 //! repeat a run; the seed is printed. What differs on purpose stands in `differences`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -29,7 +29,7 @@ mod sides;
 mod support;
 mod wire;
 
-use sides::{Mode, User};
+use sides::{Mode, Policy, User};
 
 /// May do everything, in Redis' eyes and, by `lethal=` and `script=`, in ours.
 const ADMIN: User = User {
@@ -67,22 +67,38 @@ const NARROW: [User; 6] = [
 
 #[test]
 fn an_open_policy_is_redis_itself() {
-    compare::run("open", &[ADMIN], Mode::Dedicated, 850);
+    compare::run("open", &[ADMIN], Mode::Dedicated, Policy::Same, 850);
 }
 
 #[test]
 fn a_narrow_policy_is_redis_acl() {
-    compare::run("narrow", &narrow(), Mode::Dedicated, 750);
+    compare::run("narrow", &narrow(), Mode::Dedicated, Policy::Same, 750);
 }
 
 #[test]
 fn an_open_policy_is_redis_itself_where_clients_share_connections() {
-    compare::run("open, shared", &[ADMIN], Mode::Shared, 850);
+    compare::run("open, shared", &[ADMIN], Mode::Shared, Policy::Same, 850);
 }
 
 #[test]
 fn a_narrow_policy_is_redis_acl_where_clients_share_connections() {
-    compare::run("narrow, shared", &narrow(), Mode::Shared, 750);
+    compare::run("narrow, shared", &narrow(), Mode::Shared, Policy::Same, 750);
+}
+
+#[test]
+fn a_policy_that_is_only_tried_is_redis_itself() {
+    compare::run("shadow", &[ADMIN], Mode::Dedicated, Policy::Shadow, 300);
+}
+
+#[test]
+fn a_policy_that_is_only_tried_is_redis_itself_where_clients_share_connections() {
+    compare::run(
+        "shadow, shared",
+        &[ADMIN],
+        Mode::Shared,
+        Policy::Shadow,
+        300,
+    );
 }
 
 fn narrow() -> Vec<User> {

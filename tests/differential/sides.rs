@@ -40,6 +40,15 @@ pub struct User {
     pub rules: &'static str,
 }
 
+/// What the policy of respgate is, where Redis has the users' own rules.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Policy {
+    /// The same.
+    Same,
+    /// Nobody may do anything, and it is only tried.
+    Shadow,
+}
+
 /// Both servers are started alike. Protected mode takes any address but 127.0.0.1 for a stranger's.
 const SETTINGS: [&str; 4] = ["--enable-debug-command", "yes", "--protected-mode", "no"];
 
@@ -133,10 +142,15 @@ impl Side {
     }
 
     /// `extra` are rules that Redis doesn't have.
-    pub fn proxied(users: &[User], extra: &str, mode: Mode) -> Self {
+    pub fn proxied(users: &[User], extra: &str, mode: Mode, policy: Policy) -> Self {
         let server = RedisServer::start_unix(Version::V7_0_15, &SETTINGS);
         let line = |user: &User| {
-            let (name, rules) = (user.name, user.rules);
+            let name = user.name;
+            let rules = match policy {
+                Policy::Same => user.rules,
+                // ACL is the proxy's own, and so enforced.
+                Policy::Shadow => "-@all +acl|whoami db=7",
+            };
             format!("user {name} on >{} {rules} {extra}\n", user.password())
         };
         let lines: String = users.iter().map(line).collect();
@@ -146,6 +160,10 @@ impl Side {
             .identities(
                 "[[identity]]\nmatch = { cn = \"*\" }\nuser = \"$cn\"\nauth = \"certificate\"\n",
             )
+            .section(match policy {
+                Policy::Same => "",
+                Policy::Shadow => "mode = \"shadow\"",
+            })
             // Each refusal would be a line that nobody reads.
             .section("[audit]\ndecisions = \"none\"")
             .start();

@@ -144,17 +144,6 @@ fn what_is_open_by_accident_is_refused() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_an_error_that_says_so() {
-    let (_dir, path) =
-        config(|builder| builder.listener("proxy_protocol_from = [\"127.0.0.1/32\"]"));
-    let outcome = respgate(&["check", "--config", &path]).expect_code(78);
-    assert!(
-        outcome.stderr.contains("proxy_protocol_from") && outcome.stderr.contains("not built yet"),
-        "{outcome:#?}"
-    );
-}
-
-#[test]
 fn missing_and_broken_files_are_named() {
     let (_dir, path) = config(|builder| builder);
     let text = std::fs::read_to_string(&path).unwrap();

@@ -59,7 +59,11 @@ fn slow_handshake_is_dropped() {
 #[test]
 fn handshakes_that_hang_do_not_hinder_others() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let proxy = Proxy::start(&server);
+    // Of the same address.
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .listener("max_handshakes_per_ip = 300")
+        .start();
     let hanging: Vec<_> = (0..200)
         .map(|_| TestClient::connect_from(None, proxy.address()).unwrap())
         .collect();

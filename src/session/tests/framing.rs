@@ -152,6 +152,18 @@ fn http_is_hung_up_on() {
 }
 
 #[test]
+fn a_proxy_header_is_hung_up_on() {
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x02\x03\x0a\x01\x02\x04\0\x01\0\x02FLUSHALL\r\n";
+    let text = b"PROXY TCP4 10.1.2.3 10.1.2.4 1 2\r\nFLUSHALL\r\n";
+    for bytes in [&binary[..], &text[..], b"PROXY UNKNOWN\r\nPING\r\n"] {
+        let mut it = Harness::cart();
+        it.client(bytes);
+        assert_eq!(it.upstream(""), "");
+        assert!(it.session.has_ended() && it.session.is_settled());
+    }
+}
+
+#[test]
 fn replies_that_nobody_is_owed_are_an_alarm() {
     let mut it = Harness::cart();
     it.down.input().extend_from_slice(b"+OK\r\n");

@@ -125,13 +125,31 @@ impl TestClient {
         config: Arc<ClientConfig>,
     ) -> io::Result<Self> {
         let stream = Self::connect_from(source, address)?;
-        let name = ServerName::try_from("localhost").expect("a valid name");
-        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Self::tls_over(stream, b"", config)
+    }
+
+    /// The handshake over a connection that is there, with its first bytes behind others, in one write.
+    pub fn tls_over(
+        mut stream: TcpStream,
+        before: &[u8],
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
+        let (connection, hello) = Self::client_hello(config)?;
+        stream.write_all(&[before, &hello].concat())?;
         let mut tls = StreamOwned::new(connection, stream);
         while tls.conn.is_handshaking() {
             tls.conn.complete_io(&mut tls.sock)?;
         }
         Ok(Self::over(Transport::Tls(Box::new(tls))))
+    }
+
+    /// The beginning of a handshake, and its first message.
+    pub fn client_hello(config: Arc<ClientConfig>) -> io::Result<(ClientConnection, Vec<u8>)> {
+        let name = ServerName::try_from("localhost").expect("a valid name");
+        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello)?;
+        Ok((connection, hello))
     }
 
     /// A TCP connection from a chosen source address, with nothing sent.
