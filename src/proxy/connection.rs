@@ -232,7 +232,7 @@ async fn admit(
     let user = login.user().map(|user| user.name().to_owned());
     let meter = service
         .metrics
-        .open_session(&metrics, listening.index, user.as_deref());
+        .open_session(metrics, listening.index, user.as_deref());
     tracing::debug!(
         session = id,
         listener = peer.listener,
