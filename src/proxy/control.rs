@@ -157,6 +157,10 @@ impl Watch<'_> {
         let mut lived = false;
         let others = watch_others(self.upstream, address, self.kind);
         let asking = async {
+            // At once: who asks for readiness need not wait for the first round.
+            if let Err(error) = self.ask(&mut dialogue).await {
+                return error;
+            }
             loop {
                 if let Err(error) = self.ask_in_time(&mut dialogue).await {
                     return error;
@@ -185,6 +189,12 @@ impl Watch<'_> {
                 sleep_until(last + DOUBT_EVERY).await;
             }
         }
+        self.ask(dialogue).await
+    }
+
+    /// Asks whether all is as it was.
+    async fn ask(&mut self, dialogue: &mut Dialogue) -> Result<(), UpstreamError> {
+        let availability = &self.upstream.availability;
         let asked = Instant::now();
         self.health.asked(asked.into_std());
         let ping = within(ANSWER_WITHIN, "PING", dialogue.ask(&["PING"]));
