@@ -82,10 +82,13 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
-    let (loaded, config) = split(prepared);
+    let (loaded, config) = split(prepared, &upstreams);
     // Declared before what uses it, so that it is the last to end.
     let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
-    for warning in loaded.warnings.iter().chain(&settled.warnings) {
+    for warning in (loaded.warnings.iter())
+        .chain(&settled.lowered)
+        .chain(&settled.warnings)
+    {
         tracing::warn!("{warning}");
     }
     settled.tell();
@@ -106,7 +109,13 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
-    let configuration = Arc::new(ConfigurationFile::new(&config, environment, log.level()));
+    let configuration = Arc::new(ConfigurationFile::new(
+        &config,
+        &loaded,
+        settled.lowered.clone(),
+        environment,
+        log.level(),
+    ));
     let service = Service::new(ServiceParts {
         loaded,
         configuration: Box::new(Arc::clone(&configuration)),

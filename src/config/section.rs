@@ -266,6 +266,11 @@ impl<'a> Section<'a> {
 
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self) {
+        #[cfg(test)]
+        {
+            let known = self.known.iter().map(|key| self.key(key));
+            self.report.asked.borrow_mut().extend(known);
+        }
         for (key, raw) in &self.rest {
             let reason = match parse::nearest(key, self.known.iter().copied()) {
                 Some(near) => format!("unknown key; did you mean {near:?}?"),

@@ -225,6 +225,17 @@ fn a_reload_says_what_it_has_done_or_all_that_is_wrong() {
     assert_ne!(now["policy"], before["policy"]);
     assert_eq!(now["policy"], done["policy"]);
     assert_eq!(now["generation"], done["generation"]);
+    assert_eq!(done["changed"], json!(["policy.acl_files"]));
+    assert_eq!(done["needs_restart"], json!([]));
+    proxy.edit("[admin]", "[runtime]\nworkers = 3\n\n[admin]");
+    let restart = reload().expect(200).json();
+    let lines = restart["needs_restart"].as_array().unwrap();
+    let told = "runtime has changed: that needs a restart";
+    assert!(
+        lines.len() == 1 && lines[0].as_str().unwrap().ends_with(told),
+        "{lines:?}"
+    );
+    let now = status();
     assert_eq!(now["last_reload"]["ok"], true);
     let scrape = Scrape::of(ports.admin);
     let hash = now["policy"].as_str().unwrap();

@@ -451,9 +451,12 @@ fn what_needs_a_restart_says_so_and_the_rest_is_in_force() {
         "[upstream.main]",
         "[upstream.main]\nconnect_timeout = \"9s\"",
     );
+    proxy.edit("[policy]", "[admin]\nbind = \"127.0.0.1:2\"\n\n[policy]");
     proxy.write_users(&USERS.replace("-@admin", "-@admin -set"));
     proxy.reload_until(IN_FORCE);
-    for key in ["runtime", "listener.main.bind", "upstream.main"] {
+    let changed = "changed=\"listener.main, policy.acl_files\"";
+    assert!(proxy.log_text().contains(changed), "{changed}");
+    for key in ["runtime", "listener.main.bind", "upstream.main", "admin"] {
         let told = format!("{key} has changed: that needs a restart");
         assert!(proxy.log_text().contains(&told), "{told}");
     }
