@@ -16,6 +16,7 @@ mod upstreams;
 mod watch;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Prepared {
     digest: Fingerprint,
     /// Where `rules` has its users from.
     files: AclFiles,
+    /// The scripts that those name, there or not.
+    scripts: Vec<PathBuf>,
     /// What requests are judged by.
     pub rules: Rules,
     /// The listeners, with their certificates.
@@ -79,6 +82,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let start = |error: String| AppError::Start(vec![error]);
     let upstreams = std::mem::take(&mut prepared.upstreams);
     let identity = prepared.identity.take();
+    let scripts = std::mem::take(&mut prepared.scripts);
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
@@ -110,7 +114,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
     let configuration = Arc::new(ConfigurationFile::new(
-        &config,
+        (&config, &scripts),
         &loaded,
         settled.lowered.clone(),
         environment,

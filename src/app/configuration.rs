@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{Audit, AuditDecisions, Config, Listener};
-use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings};
+use crate::config::{self, Audit, AuditDecisions, Config, Listener};
+use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles};
 use crate::telemetry::LogLevelHandle;
 
+use super::acl_files::AclFiles;
 use super::commands::Teachers;
 use super::open_files::fit_connections;
 use super::prepare::prepare;
@@ -26,7 +27,7 @@ pub(super) struct ConfigurationFile {
     environment: Vec<(String, String)>,
     started: Config,
     log: LogLevelHandle,
-    /// The files that the last good one names.
+    /// The files that the last good one names, and those of one that failed since.
     named: Mutex<Arc<[PathBuf]>>,
     /// What its parts said, by their keys.
     said: Mutex<Parts>,
@@ -42,7 +43,7 @@ type Parts = BTreeMap<String, String>;
 
 impl ConfigurationFile {
     pub(super) fn new(
-        started: &Config,
+        (started, scripts): (&Config, &[PathBuf]),
         loaded: &Loaded,
         lowered: Option<String>,
         environment: Vec<(String, String)>,
@@ -52,7 +53,7 @@ impl ConfigurationFile {
             path: started.path.clone(),
             environment,
             log,
-            named: Mutex::new(named(started)),
+            named: Mutex::new(named(started, scripts)),
             said: Mutex::new(parts(started, loaded)),
             lowered: Mutex::new(lowered),
             started: started.clone(),
@@ -65,13 +66,36 @@ impl ConfigurationFile {
         Arc::clone(&named)
     }
 
+    /// Looks at the files of a configuration that failed, too: one of them may come, or be mended, and
+    /// no other file change then.
+    fn watch_also(&self) {
+        let variables = self.environment.iter().cloned();
+        let config = match config::load(&self.path, variables) {
+            Ok(loaded) => loaded.config,
+            Err(error) => match error.partial {
+                Some(partial) => *partial,
+                None => return,
+            },
+        };
+        let text = AclFiles::of(&config).read();
+        let scripts: Vec<_> = text.scripts.into_keys().collect();
+        let mut watched = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = watched.to_vec();
+        all.extend(named(&config, &scripts).iter().cloned());
+        all.sort();
+        all.dedup();
+        *watched = all.into();
+    }
+
     fn read(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>> {
         let variables = self.environment.iter().cloned();
-        let mut prepared = prepare(&self.path, variables, Teachers::Running(learned)).map_err(
-            |error| match error {
-                AppError::Configuration(problems) | AppError::Start(problems) => problems,
-            },
-        )?;
+        let mut prepared =
+            prepare(&self.path, variables, Teachers::Running(learned)).map_err(|error| {
+                self.watch_also();
+                match error {
+                    AppError::Configuration(problems) | AppError::Start(problems) => problems,
+                }
+            })?;
         let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;
         // It was told at the start, and stays so.
@@ -85,7 +109,8 @@ impl ConfigurationFile {
         let stays = differences(&self.started, &prepared.config);
         let line = |key| format!("{file}: {key} has changed: that needs a restart");
         let stays = stays.iter().map(line).collect();
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named(&prepared.config);
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            named(&prepared.config, &prepared.scripts);
         self.log.set(prepared.config.log.level);
         let upstreams = std::mem::take(&mut prepared.upstreams);
         let (mut loaded, config) = split(prepared, &upstreams);
@@ -203,11 +228,10 @@ fn parts(config: &Config, loaded: &Loaded) -> Parts {
     parts
 }
 
-/// The files and folders that a configuration names, and the file itself. Scripts lie in the folders of
-/// the ACL files that name them.
-fn named(config: &Config) -> Arc<[PathBuf]> {
+/// The files and folders that a configuration and its ACL files name, and the file itself.
+fn named(config: &Config, scripts: &[PathBuf]) -> Arc<[PathBuf]> {
     let mut all = vec![config.path.clone()];
-    all.extend(config.acl_files.iter().cloned());
+    all.extend(config.acl_files.iter().chain(scripts).cloned());
     for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
         all.extend([tls.cert.clone(), tls.key.clone()]);
         all.extend(tls.client_ca.iter().chain(&tls.crl).cloned());

@@ -227,10 +227,11 @@ fn a_reload_says_what_it_has_done_or_all_that_is_wrong() {
     assert_eq!(now["generation"], done["generation"]);
     assert_eq!(done["changed"], json!(["policy.acl_files"]));
     assert_eq!(done["needs_restart"], json!([]));
-    proxy.edit("[admin]", "[runtime]\nworkers = 3\n\n[admin]");
+    let line = "connect_timeout = \"9s\"";
+    proxy.edit("[upstream.main]", &format!("[upstream.main]\n{line}"));
     let restart = reload().expect(200).json();
     let lines = restart["needs_restart"].as_array().unwrap();
-    let told = "runtime has changed: that needs a restart";
+    let told = "upstream.main has changed: that needs a restart";
     assert!(
         lines.len() == 1 && lines[0].as_str().unwrap().ends_with(told),
         "{lines:?}"
@@ -251,7 +252,7 @@ fn a_reload_says_what_it_has_done_or_all_that_is_wrong() {
     assert_eq!(kept["policy"], now["policy"]);
     assert_eq!(kept["last_reload"]["ok"], false);
     assert_eq!(kept["last_reload"]["problems"], failed["problems"]);
-    assert_eq!((reloads("ok"), reloads("failed")), (2, 1));
+    assert_eq!((reloads("ok"), reloads("failed")), (3, 1));
 }
 
 #[test]
