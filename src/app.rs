@@ -117,6 +117,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         (&config, &scripts),
         &loaded,
         settled.lowered.clone(),
+        settled.is_shut_in(),
         environment,
         log.level(),
     ));

@@ -33,7 +33,15 @@ pub(super) struct ConfigurationFile {
     said: Mutex<Parts>,
     /// The last warning of few open files.
     lowered: Mutex<Option<String>>,
+    /// Whether Landlock is in force.
+    shut_in: bool,
 }
+
+/// As the system words EACCES.
+const FORBIDDEN: &str = "Permission denied";
+
+const OUT_OF_REACH: &str = "landlock: where permissions allow it, the file is out of reach because no \
+     file of its folder was named at the start: that takes a restart, or runtime.landlock = false";
 
 /// The parts of a configuration by their keys, each as a text that is another where it says something
 /// else.
@@ -46,6 +54,7 @@ impl ConfigurationFile {
         (started, scripts): (&Config, &[PathBuf]),
         loaded: &Loaded,
         lowered: Option<String>,
+        shut_in: bool,
         environment: Vec<(String, String)>,
         log: LogLevelHandle,
     ) -> Self {
@@ -56,6 +65,7 @@ impl ConfigurationFile {
             named: Mutex::new(named(started, scripts)),
             said: Mutex::new(parts(started, loaded)),
             lowered: Mutex::new(lowered),
+            shut_in,
             started: started.clone(),
         }
     }
@@ -92,9 +102,14 @@ impl ConfigurationFile {
         let mut prepared =
             prepare(&self.path, variables, Teachers::Running(learned)).map_err(|error| {
                 self.watch_also();
-                match error {
+                let mut problems = match error {
                     AppError::Configuration(problems) | AppError::Start(problems) => problems,
+                };
+                // The modes of the file say otherwise, and would be looked at for long.
+                if self.shut_in && problems.iter().any(|one| one.contains(FORBIDDEN)) {
+                    problems.push(OUT_OF_REACH.to_owned());
                 }
+                problems
             })?;
         let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;

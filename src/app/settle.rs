@@ -88,6 +88,10 @@ pub(super) fn settle(
 // === impl Settled ===
 
 impl Settled {
+    pub(super) fn is_shut_in(&self) -> bool {
+        matches!(self.shut, Shut::In(_))
+    }
+
     /// Says in the log what is in force.
     pub(super) fn tell(&self) {
         if let Some(identity) = &self.identity {
