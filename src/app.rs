@@ -85,7 +85,12 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let scripts = std::mem::take(&mut prepared.scripts);
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
-    let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
+    let settled = settle::settle(
+        (&prepared.config, &scripts),
+        identity,
+        listeners,
+        &upstreams,
+    )?;
     let (loaded, config) = split(prepared, &upstreams);
     // Declared before what uses it, so that it is the last to end.
     let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;

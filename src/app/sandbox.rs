@@ -81,8 +81,9 @@ const KNOWN: ABI = ABI::V6;
 // === impl Access ===
 
 impl Access {
-    /// What this configuration needs, now and at reloads.
-    pub(super) fn of(config: &Config) -> Self {
+    /// What this configuration needs, now and at reloads. `scripts`: those that its ACL files name, which
+    /// may lie in other folders.
+    pub(super) fn of(config: &Config, scripts: &[PathBuf]) -> Self {
         let mut access = Self::default();
         access.read.extend(SYSTEM.iter().map(PathBuf::from));
         for name in ["resolv.conf", "hosts", "nsswitch.conf", "localtime"] {
@@ -90,6 +91,10 @@ impl Access {
         }
         for (_, path) in files(config) {
             around(&path, &mut access.read);
+        }
+        // A name is looked for beside each ACL file; where there is none there is no folder to open.
+        for path in scripts.iter().filter(|path| path.exists()) {
+            around(path, &mut access.read);
         }
         for path in &config.acl_files {
             match path.is_dir() {
@@ -289,7 +294,10 @@ mod tests {
         }
         fs::write(dir.join("archive/cert1.pem"), "").unwrap();
         std::os::unix::fs::symlink("../archive/cert1.pem", dir.join("live/cert.pem")).unwrap();
-        let access = Access::of(&config(&dir));
+        fs::create_dir(dir.join("lua")).unwrap();
+        fs::write(dir.join("lua/a.lua"), "").unwrap();
+        let scripts = ["acl/../lua/a.lua", "users/../nowhere/a.lua"].map(|path| dir.join(path));
+        let access = Access::of(&config(&dir), &scripts);
         let inside = |set: &BTreeSet<PathBuf>| -> Vec<String> {
             let own = set.iter().filter_map(|path| path.strip_prefix(&dir).ok());
             own.map(|path| path.display().to_string()).collect()
@@ -298,7 +306,10 @@ mod tests {
         assert_eq!(inside(&access.append), ["log"]);
         assert_eq!(inside(&access.remove), ["run"]);
         // The folder of the ACL folder is that of the configuration.
-        assert_eq!(inside(&access.read), ["", "archive", "live", "users"]);
+        assert_eq!(
+            inside(&access.read),
+            ["", "acl/../lua", "archive", "live", "lua", "users"]
+        );
         assert!(access.read.contains(Path::new("/ca.pem")));
         assert!(!access.read.contains(Path::new("/")));
         assert_eq!(access.ports.into_iter().collect::<Vec<_>>(), [53, 7000]);

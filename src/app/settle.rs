@@ -2,6 +2,8 @@
 //! privileges that it was started with, then those are dropped, then it is shut in. Each step holds for
 //! the threads that come after; the log's and the audit's are among them.
 
+use std::path::PathBuf;
+
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::net::Inherited;
@@ -27,7 +29,7 @@ pub(super) struct Settled {
 
 /// Does all of it, or nothing that outlives the process.
 pub(super) fn settle(
-    config: &Config,
+    (config, scripts): (&Config, &[PathBuf]),
     identity: Option<Identity>,
     listeners: &mut [ListenerParts],
     upstreams: &[Connector],
@@ -57,7 +59,7 @@ pub(super) fn settle(
         .map_err(|error| start(format!("can't set no_new_privs: {error}")))?;
     let shut = match config.runtime.landlock {
         false => Shut::Unwanted,
-        true => Access::of(config).enforce().map_err(start)?,
+        true => Access::of(config, scripts).enforce().map_err(start)?,
     };
     let mut warnings = Vec::new();
     let mut errors = Vec::new();

@@ -303,12 +303,18 @@ fn a_file_that_changes_is_read_by_itself() {
 #[test]
 fn a_script_that_changes_and_a_file_that_comes_late_are_read_by_themselves() {
     let server = server();
-    let users = "user admin on ~* &* +@all\n\
-                 user search on ~* &* +@all\n\
-                 user cart on ~cart:* &* +@all -@dangerous script=lua/one.lua\n";
+    // In a folder that nothing else is in.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let script = elsewhere.path().join("one.lua");
+    std::fs::write(&script, "return 1").unwrap();
+    let users = format!(
+        "user admin on ~* &* +@all\n\
+         user search on ~* &* +@all\n\
+         user cart on ~cart:* &* +@all -@dangerous script={}\n",
+        script.display()
+    );
     let proxy = proxy(&server)
-        .users(users)
-        .file("lua/one.lua", "return 1")
+        .users(&users)
         .section("[runtime]\nwatch_files = \"50ms\"\n")
         .allow_error("reload")
         .start();
@@ -316,7 +322,7 @@ fn a_script_that_changes_and_a_file_that_comes_late_are_read_by_themselves() {
     let mut runs = |text: &str| cart.call(&["EVAL", text, "0"]);
     assert_eq!(runs("return 1"), Reply::Integer(1));
     assert!(runs("return 2").is_error());
-    proxy.write_file("lua/one.lua", "return 2");
+    std::fs::write(&script, "return 2").unwrap();
     eventually("it is read", || runs("return 2") == Reply::Integer(2));
     // Who names it and who brings it are two, and the second comes later.
     proxy.edit("[listener.tls]", "[listener.tls]\ncrl = [\"late.crl\"]");
