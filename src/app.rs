@@ -77,17 +77,12 @@ const LAST_RELOAD: Duration = Duration::from_secs(1);
 /// [`AppError::Start`].
 pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result<(), AppError> {
     let start = |error: String| AppError::Start(vec![error]);
+    let upstreams = std::mem::take(&mut prepared.upstreams);
     let identity = prepared.identity.take();
     // Before there is a second thread, and so before the log.
-    let Prepared {
-        config,
-        listeners,
-        upstreams,
-        ..
-    } = &mut prepared;
-    let settled = settle::settle(config, identity, listeners, upstreams)?;
-    let (mut loaded, config) = split(prepared);
-    let upstreams = std::mem::take(&mut loaded.upstreams);
+    let listeners = &mut prepared.listeners;
+    let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
+    let (loaded, config) = split(prepared);
     // Declared before what uses it, so that it is the last to end.
     let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
     for warning in loaded.warnings.iter().chain(&settled.warnings) {

@@ -8,12 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::command::Command;
 use crate::config::{Audit, AuditDecisions, Config, Listener};
-use crate::proxy::{
-    Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles as _,
-};
+use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
 use crate::telemetry::LogLevelHandle;
 
-use super::acl_files::AclFiles;
 use super::commands::Teachers;
 use super::open_files::fit_connections;
 use super::prepare::prepare;
@@ -94,7 +91,6 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         digest,
         rules,
         listeners,
-        upstreams,
         warnings,
         ..
     } = prepared;
@@ -102,9 +98,6 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
     fingerprint.update(digest);
     for tls in listeners.iter().filter_map(|one| one.tls.as_ref()) {
         fingerprint.update(tls.fingerprint());
-    }
-    for tls in upstreams.iter().filter_map(Connector::fingerprint) {
-        fingerprint.update(tls);
     }
     let settings = LoadedSettings {
         identities: config.identities.clone(),
@@ -122,14 +115,14 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         rules,
         files: Arc::new(files),
         settings,
-        upstreams,
         stays: Vec::new(),
         warnings,
     };
     (loaded, config)
 }
 
-/// The files and folders that a configuration and its ACL files name, and the file itself.
+/// The files and folders that a configuration names, and the file itself. Scripts lie in the folders of
+/// the ACL files that name them.
 fn named(config: &Config) -> Arc<[PathBuf]> {
     let mut all = vec![config.path.clone()];
     all.extend(config.acl_files.iter().cloned());
@@ -145,7 +138,6 @@ fn named(config: &Config) -> Arc<[PathBuf]> {
                 .flat_map(|(cert, key)| [cert.clone(), key.clone()]),
         );
     }
-    all.extend(AclFiles::of(config).read().scripts.into_keys());
     all.sort();
     all.dedup();
     all.into()

@@ -256,8 +256,8 @@ impl Service {
         for upstream in &self.upstreams {
             for (what, ends) in upstream.connector.certificate_expiry() {
                 let name = ("upstream", upstream.name().to_owned());
-                let labels = vec![name, ("certificate", what.to_owned())];
-                expiry.put(labels, Value::Number(ends as f64));
+                let labels = vec![name, ("certificate", (*what).to_owned())];
+                expiry.put(labels, Value::Number(*ends as f64));
             }
         }
         let hash = rules.policy().content_hash().to_owned();

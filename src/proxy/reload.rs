@@ -17,7 +17,6 @@ use super::generation::Fingerprint;
 use super::keeper::Reloaded;
 use super::service::{ListenerParts, Service};
 use super::settle::settle;
-use super::upstream::Connector;
 
 /// Where a configuration comes from.
 pub trait Configuration: Debug + Send + Sync {
@@ -38,8 +37,6 @@ pub struct Loaded {
     pub files: Arc<dyn PolicyFiles>,
     /// The rest.
     pub settings: LoadedSettings,
-    /// The ways to the upstreams, of which only the TLS is taken over.
-    pub upstreams: Vec<Connector>,
     /// What of it has changed and takes effect at a restart only, a line each.
     pub stays: Vec<String>,
     /// What is no reason not to, and should be looked at.
@@ -170,14 +167,6 @@ impl Service {
                 )]
             })?;
             *files = loaded.files;
-            for upstream in &self.upstreams {
-                let running = &upstream.connector;
-                // One whose settings have changed goes on as it is: that needs a restart.
-                let same = |one: &&Connector| says(one) == says(running);
-                if let Some(new) = loaded.upstreams.iter().find(same) {
-                    running.renew(new);
-                }
-            }
             self.budget.set(memory);
             let throttle = self.throttle.lock();
             let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
@@ -299,11 +288,6 @@ impl Service {
             ..Event::default()
         });
     }
-}
-
-/// What the file says of an upstream; never a password.
-fn says(connector: &Connector) -> String {
-    format!("{:?}", connector.settings())
 }
 
 /// A listener's name, and how many connections it may have: in all, from one address, and both of

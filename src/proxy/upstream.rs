@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -30,8 +29,8 @@ pub(super) use stream::UpstreamStream;
 #[derive(Debug)]
 pub struct Connector {
     settings: config::Upstream,
-    /// `None`: plaintext. A reload exchanges it.
-    tls: ArcSwapOption<UpstreamTls>,
+    /// `None`: plaintext.
+    tls: Option<UpstreamTls>,
     credential: Credential,
     /// Connections that sessions have.
     open: Arc<AtomicUsize>,
@@ -88,7 +87,7 @@ impl Connector {
         let credential = Credential::new(settings.password.clone(), settings.password_file.clone());
         Ok(Self {
             settings,
-            tls: ArcSwapOption::new(tls.map(Arc::new)),
+            tls,
             credential,
             open: Arc::default(),
             failures: AtomicU64::new(0),
@@ -101,30 +100,13 @@ impl Connector {
     }
 
     /// What the operator should know of the TLS files though it stops nothing.
-    pub fn warnings(&self) -> Vec<String> {
-        let tls = self.tls.load();
-        tls.as_ref()
-            .map_or_else(Vec::new, |tls| tls.warnings().to_vec())
-    }
-
-    /// Of the TLS and its files; `None`: plaintext.
-    pub fn fingerprint(&self) -> Option<[u8; 32]> {
-        self.tls.load().as_ref().map(|tls| *tls.fingerprint())
-    }
-
-    /// Shows the certificate and trusts the authorities of `other`, which is of the same settings, from
-    /// the next connection on.
-    pub(super) fn renew(&self, other: &Self) {
-        if self.fingerprint() != other.fingerprint() {
-            self.tls.store(other.tls.load_full());
-        }
+    pub fn warnings(&self) -> &[String] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
     }
 
     /// When the certificates end that the TLS was made from, by what they are for.
-    pub(super) fn certificate_expiry(&self) -> Vec<(&'static str, i64)> {
-        let tls = self.tls.load();
-        tls.as_ref()
-            .map_or_else(Vec::new, |tls| tls.expiry().to_vec())
+    pub(super) fn certificate_expiry(&self) -> &[(&'static str, i64)] {
+        self.tls.as_ref().map_or(&[], UpstreamTls::expiry)
     }
 
     /// A place for one more connection of a session, if `max_connections` are not there yet.
@@ -172,7 +154,7 @@ impl Connector {
                 .saturating_sub(start.elapsed())
         };
         let stream = within(left(), "connect", self.connect(address)).await?;
-        let stream = match self.tls.load_full() {
+        let stream = match &self.tls {
             None => UpstreamStream::Plain(stream),
             Some(tls) => {
                 // Boxed: it is large, and lives but a moment.
@@ -204,7 +186,7 @@ impl Connector {
     /// Why our first word on a connection was not answered. A port with TLS hangs up at a command in
     /// plaintext.
     pub(super) fn first_word(&self, error: UpstreamError) -> UpstreamError {
-        if self.settings.tls.is_none() && error.is_hangup() {
+        if self.tls.is_none() && error.is_hangup() {
             let text = "it hung up at our first word: does it speak TLS?";
             UpstreamError::Answer(text.to_owned())
         } else {

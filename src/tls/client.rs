@@ -33,7 +33,6 @@ pub struct UpstreamTls {
     client: ClientTls,
     names: Vec<ServerName<'static>>,
     warnings: Vec<String>,
-    fingerprint: [u8; 32],
 }
 
 /// A host that is neither a DNS name nor an IP address.
@@ -133,8 +132,6 @@ impl UpstreamTls {
         settings: &config::UpstreamTls,
         now: SystemTime,
     ) -> Result<Self, Vec<TlsProblem>> {
-        let pair = settings.identity.iter().flat_map(|(cert, key)| [cert, key]);
-        let fingerprint = files::fingerprint(settings, settings.ca.iter().chain(pair));
         let identity = settings.identity.as_ref();
         let identity = identity.map(|(cert, key)| (&**cert, &**key));
         let mut warnings = Vec::new();
@@ -155,7 +152,6 @@ impl UpstreamTls {
                 client,
                 names,
                 warnings,
-                fingerprint,
             }),
             (client, names) => Err([client.err(), names.err()]
                 .into_iter()
@@ -168,11 +164,6 @@ impl UpstreamTls {
     /// What the operator should know though it stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// A digest over the settings and all files that this was made of.
-    pub fn fingerprint(&self) -> &[u8; 32] {
-        &self.fingerprint
     }
 
     /// When the certificates end that it was made from, Unix seconds, by what they are for:

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::{PemObject, SectionKind};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -86,23 +85,6 @@ pub(super) fn key_pair(
         certified: Arc::new(certified),
         warnings,
     })
-}
-
-/// A digest over settings, as they are spelled, and the content of files. To be taken before the files
-/// are read: where one changes meanwhile, the next look finds a difference.
-pub(super) fn fingerprint<'p>(
-    settings: &impl std::fmt::Debug,
-    paths: impl Iterator<Item = &'p PathBuf>,
-) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(format!("{settings:?}"));
-    for path in paths {
-        // What can't be read is a problem elsewhere.
-        let content = fs::read(path).unwrap_or_default();
-        hash.update((content.len() as u64).to_be_bytes());
-        hash.update(content);
-    }
-    hash.finalize().into()
 }
 
 /// Every certificate of a file, in its order; at least one.

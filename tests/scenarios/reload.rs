@@ -301,21 +301,6 @@ fn a_file_that_changes_is_read_by_itself() {
 }
 
 #[test]
-fn a_script_that_changes_is_read_by_itself() {
-    let server = server();
-    let users = format!("{USERS}user runner on +@all ~* &* script=one.lua\n");
-    let proxy = proxy(&server)
-        .users(&users)
-        .file("one.lua", "return 1")
-        .section("[runtime]\nwatch_files = \"50ms\"\n")
-        .start();
-    let before = proxy.audit().len();
-    proxy.write_file("one.lua", "return 2");
-    let reloads = |event: &serde_json::Value| event["event"] == "reload";
-    assert_eq!(proxy.audit_when(reloads).len(), before + 1);
-}
-
-#[test]
 fn a_kubernetes_mount_is_swapped_as_one() {
     let server = server();
     let builder = proxy(&server).section("[runtime]\nwatch_files = \"50ms\"\n");

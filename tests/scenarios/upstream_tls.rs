@@ -499,36 +499,3 @@ fn client_whose_upstream_connection_is_killed_is_closed() {
     direct.call(&["CLIENT", "KILL", "ID", &waiting.unwrap()]);
     client.expect_close();
 }
-
-#[test]
-fn our_certificate_is_renewed_without_a_restart() {
-    let server = TlsRedis::start("yes", &[]);
-    let certs = short_lived(4);
-    let own = |name: &str| std::fs::read_to_string(certs.path().join(name)).unwrap();
-    let files = "cert = \"own.pem\"\nkey = \"own.key\"\n";
-    let tls = format!("{}{files}", trusted(Certs::shared()));
-    let proxy = Proxy::builder()
-        .upstream_named("main", &server.table("connections = \"dedicated\"", &tls))
-        .file("own.pem", &own("c.pem"))
-        .file("own.key", &own("c.key"))
-        .allow_error("expires on")
-        .allow_error("reload")
-        .allow_error("upstream")
-        .start();
-    served(&proxy);
-    let renewed = |kind: &str| {
-        let file = Certs::shared().file(&format!("gateway.{kind}"));
-        proxy.write_file(
-            &format!("own.{kind}"),
-            &std::fs::read_to_string(file).unwrap(),
-        );
-    };
-    // Half of a pair is none.
-    renewed("pem");
-    proxy.reload_until("reload failed: the old generation stays in force");
-    renewed("key");
-    proxy.reload_until("a new generation is in force");
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    let mut client = proxy.client("cart");
-    assert_eq!(client.call(&["SET", "cart:1", "a"]), ok());
-}
