@@ -16,6 +16,7 @@ mod upstreams;
 mod watch;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Prepared {
     digest: Fingerprint,
     /// Where `rules` has its users from.
     files: AclFiles,
+    /// The scripts that those name, there or not.
+    scripts: Vec<PathBuf>,
     /// What requests are judged by.
     pub rules: Rules,
     /// The listeners, with their certificates.
@@ -79,13 +82,17 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let start = |error: String| AppError::Start(vec![error]);
     let upstreams = std::mem::take(&mut prepared.upstreams);
     let identity = prepared.identity.take();
+    let scripts = std::mem::take(&mut prepared.scripts);
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
-    let (loaded, config) = split(prepared);
+    let (loaded, config) = split(prepared, &upstreams);
     // Declared before what uses it, so that it is the last to end.
     let log = start_log(&config.log).map_err(|error| start(format!("the log: {error}")))?;
-    for warning in loaded.warnings.iter().chain(&settled.warnings) {
+    for warning in (loaded.warnings.iter())
+        .chain(&settled.lowered)
+        .chain(&settled.warnings)
+    {
         tracing::warn!("{warning}");
     }
     settled.tell();
@@ -106,7 +113,14 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
-    let configuration = Arc::new(ConfigurationFile::new(&config, environment, log.level()));
+    let configuration = Arc::new(ConfigurationFile::new(
+        (&config, &scripts),
+        &loaded,
+        settled.lowered.clone(),
+        settled.is_shut_in(),
+        environment,
+        log.level(),
+    ));
     let service = Service::new(ServiceParts {
         loaded,
         configuration: Box::new(Arc::clone(&configuration)),

@@ -7,7 +7,7 @@
 )]
 #![allow(clippy::panic, reason = "that is how a test fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -232,4 +232,43 @@ fn the_core_does_no_input_or_output() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The names under `[dependencies]` and `[dev-dependencies]`.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let mut is_wanted = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_wanted = matches!(line, "[dependencies]" | "[dev-dependencies]");
+        } else if is_wanted && let Some((name, _)) = line.split_once(" = ") {
+            names.insert(name.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn every_crate_stands_in_the_readme_with_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("| crate | why |\n").unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let named: BTreeSet<String> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split([',', ' ']))
+        // What stands between names; the provider comes with a feature of tokio-rustls.
+        .filter(|word| !["", "with", "aws-lc-rs", "(none)"].contains(word))
+        .map(str::to_owned)
+        .collect();
+    let used = dependencies(&read("Cargo.toml"));
+    assert!(used.len() > 20, "Cargo.toml was not read: {used:?}");
+    let missing: Vec<_> = used.difference(&named).collect();
+    let unused: Vec<_> = named.difference(&used).collect();
+    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    assert!(unused.is_empty(), "not in Cargo.toml: {unused:?}");
 }

@@ -159,7 +159,9 @@ fn reload(service: &Service) -> Result<Value, Vec<String>> {
     Ok(json!({
         "reloaded": true,
         "unchanged": reloaded.unchanged,
+        "changed": reloaded.changed,
         "dropped": reloaded.dropped,
+        "needs_restart": reloaded.stays,
         "generation": rules.generation(),
         "policy": rules.policy().content_hash(),
     }))

@@ -139,23 +139,28 @@ impl AclFiles {
 impl PolicyFiles for AclFiles {
     fn read(&self) -> PolicyText {
         let mut text = PolicyText::default();
-        for path in &self.paths {
+        for (index, path) in self.paths.iter().enumerate() {
+            let file = self.config.display();
+            let wrong = |path: &Path, reason: String| {
+                let path = path.display().to_string();
+                format!("{file}: policy.acl_files[{index}] = {path:?}: {reason}")
+            };
+            let unreadable =
+                |path: &Path, error: io::Error| wrong(path, format!("cannot be read: {error}"));
             match acl_files(path) {
                 Ok(files) if files.is_empty() => {
-                    text.unreadable.push(format!(
-                        "policy.acl_files: {}: no file in it",
-                        path.display()
-                    ));
+                    text.unreadable
+                        .push(wrong(path, "no file in it".to_owned()));
                 }
                 Ok(files) => {
                     for path in files {
                         match fs::read(&path) {
                             Ok(content) => text.sources.push(Source { path, content }),
-                            Err(error) => text.unreadable.push(unreadable(&path, &error)),
+                            Err(error) => text.unreadable.push(unreadable(&path, error)),
                         }
                     }
                 }
-                Err(error) => text.unreadable.push(unreadable(path, &error)),
+                Err(error) => text.unreadable.push(unreadable(path, error)),
             }
         }
         text.scripts = read_scripts(&text.sources);
@@ -199,13 +204,6 @@ fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!(
-        "policy.acl_files: {}: can't be read: {error}",
-        path.display()
-    )
 }
 
 fn named_users(rule: &identity::Rule) -> impl Iterator<Item = &str> {

@@ -1,5 +1,7 @@
 //! The configuration file as the running proxy reads it again, and what of it needs a restart.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{Audit, AuditDecisions, Config, Listener};
-use crate::proxy::{Configuration, Fingerprint, Loaded, LoadedSettings};
+use crate::config::{self, Audit, AuditDecisions, Config, Listener};
+use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles};
 use crate::telemetry::LogLevelHandle;
 
+use super::acl_files::AclFiles;
 use super::commands::Teachers;
 use super::open_files::fit_connections;
 use super::prepare::prepare;
@@ -24,15 +27,34 @@ pub(super) struct ConfigurationFile {
     environment: Vec<(String, String)>,
     started: Config,
     log: LogLevelHandle,
-    /// The files that the last good one names.
+    /// The files that the last good one names, and those of one that failed since.
     named: Mutex<Arc<[PathBuf]>>,
+    /// What its parts said, by their keys.
+    said: Mutex<Parts>,
+    /// The last warning of few open files.
+    lowered: Mutex<Option<String>>,
+    /// Whether Landlock is in force.
+    shut_in: bool,
 }
+
+/// As the system words EACCES.
+const FORBIDDEN: &str = "Permission denied";
+
+const OUT_OF_REACH: &str = "landlock: where permissions allow it, the file is out of reach because no \
+     file of its folder was named at the start: that takes a restart, or runtime.landlock = false";
+
+/// The parts of a configuration by their keys, each as a text that is another where it says something
+/// else.
+type Parts = BTreeMap<String, String>;
 
 // === impl ConfigurationFile ===
 
 impl ConfigurationFile {
     pub(super) fn new(
-        started: &Config,
+        (started, scripts): (&Config, &[PathBuf]),
+        loaded: &Loaded,
+        lowered: Option<String>,
+        shut_in: bool,
         environment: Vec<(String, String)>,
         log: LogLevelHandle,
     ) -> Self {
@@ -40,7 +62,10 @@ impl ConfigurationFile {
             path: started.path.clone(),
             environment,
             log,
-            named: Mutex::new(named(started)),
+            named: Mutex::new(named(started, scripts)),
+            said: Mutex::new(parts(started, loaded)),
+            lowered: Mutex::new(lowered),
+            shut_in,
             started: started.clone(),
         }
     }
@@ -51,23 +76,77 @@ impl ConfigurationFile {
         Arc::clone(&named)
     }
 
+    /// Looks at the files of a configuration that failed, too: one of them may come, or be mended, and
+    /// no other file change then.
+    fn watch_also(&self) {
+        let variables = self.environment.iter().cloned();
+        let config = match config::load(&self.path, variables) {
+            Ok(loaded) => loaded.config,
+            Err(error) => match error.partial {
+                Some(partial) => *partial,
+                None => return,
+            },
+        };
+        let text = AclFiles::of(&config).read();
+        let scripts: Vec<_> = text.scripts.into_keys().collect();
+        let mut watched = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = watched.to_vec();
+        all.extend(named(&config, &scripts).iter().cloned());
+        all.sort();
+        all.dedup();
+        *watched = all.into();
+    }
+
     fn read(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>> {
         let variables = self.environment.iter().cloned();
-        let mut prepared = prepare(&self.path, variables, Teachers::Running(learned)).map_err(
-            |error| match error {
-                AppError::Configuration(problems) | AppError::Start(problems) => problems,
-            },
-        )?;
+        let mut prepared =
+            prepare(&self.path, variables, Teachers::Running(learned)).map_err(|error| {
+                self.watch_also();
+                let mut problems = match error {
+                    AppError::Configuration(problems) | AppError::Start(problems) => problems,
+                };
+                // The modes of the file say otherwise, and would be looked at for long.
+                if self.shut_in && problems.iter().any(|one| one.contains(FORBIDDEN)) {
+                    problems.push(OUT_OF_REACH.to_owned());
+                }
+                problems
+            })?;
         let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;
-        prepared.warnings.extend(lowered);
+        // It was told at the start, and stays so.
+        let mut told = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != lowered {
+            prepared.warnings.extend(lowered.clone());
+            *told = lowered;
+        }
+        drop(told);
         let file = self.path.display();
         let stays = differences(&self.started, &prepared.config);
         let line = |key| format!("{file}: {key} has changed: that needs a restart");
         let stays = stays.iter().map(line).collect();
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named(&prepared.config);
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            named(&prepared.config, &prepared.scripts);
         self.log.set(prepared.config.log.level);
-        let (loaded, _) = split(prepared);
+        let upstreams = std::mem::take(&mut prepared.upstreams);
+        let (mut loaded, config) = split(prepared, &upstreams);
+        // Under other names or addresses it isn't the one that is spoken to.
+        let spoken_to = |name: &String| {
+            let of = |config: &Config| {
+                let upstream = config.upstreams.iter().find(|one| one.name == *name);
+                upstream.map(|upstream| format!("{:?}", upstream.tls))
+            };
+            of(&self.started) == of(&config)
+        };
+        let renewed = &mut loaded.settings.upstream_tls;
+        renewed.retain(|(name, _)| spoken_to(name));
+        let says = parts(&config, &loaded);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys: BTreeSet<_> = said.keys().chain(says.keys()).collect();
+        let changed = keys
+            .into_iter()
+            .filter(|key| said.get(*key) != says.get(*key));
+        loaded.changed = changed.cloned().collect();
+        *said = says;
         Ok(Loaded { stays, ..loaded })
     }
 }
@@ -84,7 +163,7 @@ pub(super) fn file_digest(path: &Path) -> Fingerprint {
 }
 
 /// What of a configuration may be swapped, and the rest.
-pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
+pub(super) fn split(prepared: Prepared, upstreams: &[Connector]) -> (Loaded, Config) {
     let Prepared {
         files,
         config,
@@ -99,7 +178,15 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
     for tls in listeners.iter().filter_map(|one| one.tls.as_ref()) {
         fingerprint.update(tls.fingerprint());
     }
+    let mut upstream_tls = Vec::new();
+    for upstream in upstreams {
+        if let Some(tls) = upstream.tls() {
+            fingerprint.update(tls.fingerprint());
+            upstream_tls.push((upstream.settings().name.clone(), tls));
+        }
+    }
     let settings = LoadedSettings {
+        upstream_tls,
         identities: config.identities.clone(),
         listeners,
         addresses: config.addresses.clone(),
@@ -115,17 +202,51 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
         rules,
         files: Arc::new(files),
         settings,
+        changed: Vec::new(),
         stays: Vec::new(),
         warnings,
     };
     (loaded, config)
 }
 
-/// The files and folders that a configuration names, and the file itself. Scripts lie in the folders of
-/// the ACL files that name them.
-fn named(config: &Config) -> Arc<[PathBuf]> {
+/// What each part says. The maps among them have no order of their own.
+fn parts(config: &Config, loaded: &Loaded) -> Parts {
+    let mut parts = Parts::new();
+    let mut say = |key: &str, what: &dyn Debug| {
+        parts.insert(key.to_owned(), format!("{what:?}"));
+    };
+    say("policy.acl_files", &loaded.rules.policy().content_hash());
+    say("policy.mode", &config.shadow);
+    say("policy.extra_commands", &config.extra_commands);
+    say("identity", &config.identities);
+    say("rewrite.rename", &config.rename);
+    say("rewrite.substitute", &config.substitute);
+    say("rewrite.addresses", &config.addresses);
+    let mut limits = config.limits.clone();
+    let users: BTreeMap<_, _> = limits.quotas.users.drain().collect();
+    say("limits", &limits);
+    say("limits.user", &users);
+    say("audit", &config.audit);
+    say("log.level", &config.log.level);
+    for listener in &loaded.settings.listeners {
+        let mut settings = listener.settings.clone();
+        let key = format!("listener.{}", settings.name);
+        if let Some(tls) = &listener.tls {
+            say(&format!("{key}.tls"), tls.fingerprint());
+        }
+        settings.tls = None;
+        say(&key, &settings);
+    }
+    for (name, tls) in &loaded.settings.upstream_tls {
+        say(&format!("upstream.{name}.tls"), tls.fingerprint());
+    }
+    parts
+}
+
+/// The files and folders that a configuration and its ACL files name, and the file itself.
+fn named(config: &Config, scripts: &[PathBuf]) -> Arc<[PathBuf]> {
     let mut all = vec![config.path.clone()];
-    all.extend(config.acl_files.iter().cloned());
+    all.extend(config.acl_files.iter().chain(scripts).cloned());
     for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
         all.extend([tls.cert.clone(), tls.key.clone()]);
         all.extend(tls.client_ca.iter().chain(&tls.crl).cloned());
@@ -191,6 +312,7 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     let none = |audit: &Audit| audit.settings.decisions == AuditDecisions::None;
     let begins = none(audit.0) && !none(audit.1);
     differ("audit.decisions".to_owned(), begins);
+    differ("admin".to_owned(), old.admin != new.admin);
     differ("log.format".to_owned(), old.log.json != new.log.json);
     keys
 }

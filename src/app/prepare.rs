@@ -48,6 +48,7 @@ pub fn prepare(
     let upstreams = load_upstreams(&config, &mut problems, &mut warnings);
     let files = AclFiles::of(&config);
     let text = files.read();
+    let scripts = text.scripts.keys().cloned().collect();
     let Compiled {
         table,
         names,
@@ -91,6 +92,7 @@ pub fn prepare(
             let rules = Rules::new(table, names, policy, limits, inspect).with_shadow(shadow);
             Ok(Prepared {
                 files,
+                scripts,
                 config,
                 digest,
                 rules,

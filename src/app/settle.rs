@@ -17,7 +17,9 @@ use super::sandbox::{self, Access, Shut};
 pub(super) struct Settled {
     pub(super) sockets: Sockets,
     pub(super) admin: Admin,
-    /// What should be looked at.
+    /// That few files may be open, and what follows.
+    pub(super) lowered: Option<String>,
+    /// What else should be looked at.
     pub(super) warnings: Vec<String>,
     identity: Option<Identity>,
     shut: Shut,
@@ -57,7 +59,7 @@ pub(super) fn settle(
         false => Shut::Unwanted,
         true => Access::of(config).enforce().map_err(start)?,
     };
-    let mut warnings: Vec<String> = lowered.into_iter().collect();
+    let mut warnings = Vec::new();
     let mut errors = Vec::new();
     for (key, reason) in sandbox::unreadable(config) {
         let line = match key.is_empty() {
@@ -74,6 +76,7 @@ pub(super) fn settle(
         true => Ok(Settled {
             sockets,
             admin,
+            lowered,
             warnings,
             identity,
             shut,
@@ -85,6 +88,10 @@ pub(super) fn settle(
 // === impl Settled ===
 
 impl Settled {
+    pub(super) fn is_shut_in(&self) -> bool {
+        matches!(self.shut, Shut::In(_))
+    }
+
     /// Says in the log what is in force.
     pub(super) fn tell(&self) {
         if let Some(identity) = &self.identity {

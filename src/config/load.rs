@@ -73,7 +73,7 @@ pub fn load(
 }
 
 /// What the file says, as far as it can be understood: good for something only without problems.
-fn validate(path: &Path, mut root: Section<'_>) -> Config {
+pub(super) fn validate(path: &Path, mut root: Section<'_>) -> Config {
     let (upstreams, upstream_names) = upstream::read(&mut root);
     let (listeners, seen) = listener::read(&mut root, &upstream_names);
     let identities = identity::read(&mut root, &seen);

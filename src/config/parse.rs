@@ -14,17 +14,19 @@ use super::types::{Address, Bind, UpstreamAddress};
 /// No wait in a proxy is meant to be longer, and a deadline of centuries would overflow the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// What is said of anything else.
+pub(super) const NO_DURATION: &str =
+    "must be a duration such as \"200ms\", \"5s\", \"1m\" or \"2h\"";
+
 /// A number and its unit: "200ms", "5s", "1m", "2h".
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "must be a duration such as \"200ms\", \"5s\", \"1m\" or \"2h\"";
-
-    let (number, unit) = split_number(text).ok_or(FORM)?;
+    let (number, unit) = split_number(text).ok_or(NO_DURATION)?;
     let milliseconds: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(FORM.to_owned()),
+        _ => return Err(NO_DURATION.to_owned()),
     };
     number
         .checked_mul(milliseconds)

@@ -10,6 +10,9 @@ pub(super) struct Report {
     file: PathBuf,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    /// The keys that were asked for, under their full names: what the README must have.
+    #[cfg(test)]
+    pub(super) asked: RefCell<std::collections::BTreeSet<String>>,
 }
 
 // === impl Report ===
@@ -20,6 +23,8 @@ impl Report {
             file: file.to_owned(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
     }
 

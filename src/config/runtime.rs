@@ -15,10 +15,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Runtime {
     let workers = section.integer("workers", 0..=1024, 0);
     let drain_timeout = section.duration("drain_timeout", DRAIN);
     let user = section.take("user");
+    let names_user = user.as_ref().is_some_and(|entry| !entry.raw.is_empty());
     let user = user.and_then(|entry| account(&entry, "root is what is dropped: name another user"));
     let group = section.take("group");
     if let Some(entry) = group.as_ref().filter(|entry| !entry.raw.is_empty())
-        && user.is_none()
+        && !names_user
     {
         entry.problem("means nothing without runtime.user");
     }
@@ -42,14 +43,15 @@ fn account(entry: &Entry<'_>, root: &str) -> Option<Account> {
     let number = match entry.raw.as_text() {
         Some("") => return None,
         Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let account = Account::Name(text.to_owned());
             // It goes to the C library, where it would end there.
             if text.contains('\0') {
                 entry.problem("must be a name or a number");
             } else if text == "root" {
                 entry.problem(root);
+            } else {
+                return Some(Account::Name(text.to_owned()));
             }
-            return Some(account);
+            return None;
         }
         Some(text) => text.parse().ok(),
         None => entry

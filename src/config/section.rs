@@ -266,6 +266,11 @@ impl<'a> Section<'a> {
 
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self) {
+        #[cfg(test)]
+        {
+            let known = self.known.iter().map(|key| self.key(key));
+            self.report.asked.borrow_mut().extend(known);
+        }
         for (key, raw) in &self.rest {
             let reason = match parse::nearest(key, self.known.iter().copied()) {
                 Some(near) => format!("unknown key; did you mean {near:?}?"),
@@ -280,8 +285,13 @@ impl<'a> Section<'a> {
     }
 
     fn any_duration(&mut self, key: &'static str) -> Option<(Entry<'a>, Duration)> {
-        let entry = self.text(key)?;
-        match parse::duration(entry.text()?) {
+        let entry = self.take(key)?;
+        // A number alone is the usual slip: the unit is what is missing.
+        let Some(text) = entry.raw.as_text() else {
+            entry.problem(parse::NO_DURATION);
+            return None;
+        };
+        match parse::duration(text) {
             Ok(duration) => Some((entry, duration)),
             Err(reason) => {
                 entry.problem(reason);

@@ -13,6 +13,7 @@ mod files;
 mod identity;
 mod listener;
 mod parse;
+mod reference;
 mod settings;
 mod upstream;
 

@@ -55,6 +55,10 @@ pub struct Reloaded {
     pub unchanged: bool,
     /// The users whose run-time changes are lost.
     pub dropped: Vec<String>,
+    /// The parts of the configuration that don't say what they said, by their keys.
+    pub changed: Vec<String>,
+    /// What has changed and takes effect at a restart only, a line each.
+    pub stays: Vec<String>,
 }
 
 // === impl Keeper ===
@@ -138,8 +142,8 @@ impl Keeper {
         writer.unsaved.clear();
         self.put_in_force(rules.with_policy(policy), &writer);
         Ok(Reloaded {
-            unchanged: false,
             dropped,
+            ..Reloaded::default()
         })
     }
 
@@ -163,7 +167,7 @@ impl Keeper {
         if same_users && same_settings {
             return Ok(Reloaded {
                 unchanged: true,
-                dropped: Vec::new(),
+                ..Reloaded::default()
             });
         }
         let mut rules = loaded;
@@ -197,8 +201,8 @@ impl Keeper {
             .store(Arc::new(Generation::new(rules, settings)));
         self.bell.ring();
         Ok(Reloaded {
-            unchanged: false,
             dropped,
+            ..Reloaded::default()
         })
     }
 

@@ -257,7 +257,7 @@ impl Service {
             for (what, ends) in upstream.connector.certificate_expiry() {
                 let name = ("upstream", upstream.name().to_owned());
                 let labels = vec![name, ("certificate", (*what).to_owned())];
-                expiry.put(labels, Value::Number(*ends as f64));
+                expiry.put(labels, Value::Number(ends as f64));
             }
         }
         let hash = rules.policy().content_hash().to_owned();

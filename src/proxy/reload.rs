@@ -12,6 +12,7 @@ use crate::identity;
 use crate::policy::{Policy, Source};
 use crate::session::Rules;
 use crate::telemetry::Event;
+use crate::tls::UpstreamTls;
 
 use super::generation::Fingerprint;
 use super::keeper::Reloaded;
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub files: Arc<dyn PolicyFiles>,
     /// The rest.
     pub settings: LoadedSettings,
+    /// The parts of it that don't say what they said at the last load, by their keys.
+    pub changed: Vec<String>,
     /// What of it has changed and takes effect at a restart only, a line each.
     pub stays: Vec<String>,
     /// What is no reason not to, and should be looked at.
@@ -50,6 +53,8 @@ pub struct LoadedSettings {
     pub identities: Vec<identity::Rule>,
     /// As configured, with their TLS loaded.
     pub listeners: Vec<ListenerParts>,
+    /// The TLS of upstreams that are spoken to as at the start, by name: its files may have changed.
+    pub upstream_tls: Vec<(String, Arc<UpstreamTls>)>,
     /// Where replies say that a Redis is, and where the proxy before it is.
     pub addresses: Vec<(config::Address, config::Address)>,
     /// A client that takes nothing for so long is cut.
@@ -157,6 +162,7 @@ impl Service {
             }
             let (fingerprint, audit) = (settings.fingerprint, settings.audit);
             let (memory, auth) = (settings.memory, settings.auth);
+            let upstream_tls = settings.upstream_tls.clone();
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
                 settle(settings, Some(before), &self.listeners, &self.upstreams)
@@ -166,6 +172,17 @@ impl Service {
                     "what the upstreams have taught doesn't fit it: {error}"
                 )]
             })?;
+            let reloaded = Reloaded {
+                changed: loaded.changed,
+                stays: loaded.stays,
+                ..reloaded
+            };
+            for (name, tls) in upstream_tls {
+                let upstream = self.upstreams.iter().find(|one| one.name() == name);
+                if let Some(upstream) = upstream {
+                    upstream.connector.renew(tls);
+                }
+            }
             *files = loaded.files;
             self.budget.set(memory);
             let throttle = self.throttle.lock();
@@ -246,10 +263,12 @@ impl Service {
         for warning in warnings {
             tracing::warn!("reload: {warning}");
         }
+        let changed = reloaded.changed.join(", ");
         tracing::info!(
             cause,
             generation,
             policy,
+            changed,
             "reload: a new generation is in force"
         );
         for user in &reloaded.dropped {
@@ -264,7 +283,12 @@ impl Service {
             by: Some(by),
             reason: "reloaded",
             dropped: reloaded.dropped.clone(),
-            detail: Some(format!("{cause}: generation {generation}, policy {policy}")),
+            detail: Some(match changed.is_empty() {
+                true => format!("{cause}: generation {generation}, policy {policy}"),
+                false => {
+                    format!("{cause}: generation {generation}, policy {policy}, changed: {changed}")
+                }
+            }),
             ..Event::default()
         });
     }

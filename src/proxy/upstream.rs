@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -29,8 +30,8 @@ pub(super) use stream::UpstreamStream;
 #[derive(Debug)]
 pub struct Connector {
     settings: config::Upstream,
-    /// `None`: plaintext.
-    tls: Option<UpstreamTls>,
+    /// `None`: plaintext. A reload renews what its files say.
+    tls: Option<ArcSwap<UpstreamTls>>,
     credential: Credential,
     /// Connections that sessions have.
     open: Arc<AtomicUsize>,
@@ -87,7 +88,7 @@ impl Connector {
         let credential = Credential::new(settings.password.clone(), settings.password_file.clone());
         Ok(Self {
             settings,
-            tls,
+            tls: tls.map(ArcSwap::from_pointee),
             credential,
             open: Arc::default(),
             failures: AtomicU64::new(0),
@@ -100,13 +101,29 @@ impl Connector {
     }
 
     /// What the operator should know of the TLS files though it stops nothing.
-    pub fn warnings(&self) -> &[String] {
-        self.tls.as_ref().map_or(&[], UpstreamTls::warnings)
+    pub fn warnings(&self) -> Vec<String> {
+        self.tls()
+            .map_or_else(Vec::new, |tls| tls.warnings().to_vec())
+    }
+
+    /// By what connections are opened from now on; `None`: in plaintext.
+    pub fn tls(&self) -> Option<Arc<UpstreamTls>> {
+        self.tls.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Opens connections by what the TLS files now say. Those that are open stay.
+    pub(super) fn renew(&self, tls: Arc<UpstreamTls>) {
+        if let Some(now) = &self.tls
+            && now.load().fingerprint() != tls.fingerprint()
+        {
+            now.store(tls);
+        }
     }
 
     /// When the certificates end that the TLS was made from, by what they are for.
-    pub(super) fn certificate_expiry(&self) -> &[(&'static str, i64)] {
-        self.tls.as_ref().map_or(&[], UpstreamTls::expiry)
+    pub(super) fn certificate_expiry(&self) -> Vec<(&'static str, i64)> {
+        self.tls()
+            .map_or_else(Vec::new, |tls| tls.expiry().to_vec())
     }
 
     /// A place for one more connection of a session, if `max_connections` are not there yet.
@@ -154,7 +171,7 @@ impl Connector {
                 .saturating_sub(start.elapsed())
         };
         let stream = within(left(), "connect", self.connect(address)).await?;
-        let stream = match &self.tls {
+        let stream = match self.tls() {
             None => UpstreamStream::Plain(stream),
             Some(tls) => {
                 // Boxed: it is large, and lives but a moment.

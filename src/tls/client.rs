@@ -33,6 +33,7 @@ pub struct UpstreamTls {
     client: ClientTls,
     names: Vec<ServerName<'static>>,
     warnings: Vec<String>,
+    fingerprint: [u8; 32],
 }
 
 /// A host that is neither a DNS name nor an IP address.
@@ -135,6 +136,9 @@ impl UpstreamTls {
         let identity = settings.identity.as_ref();
         let identity = identity.map(|(cert, key)| (&**cert, &**key));
         let mut warnings = Vec::new();
+        // Before anything is read: where a file changes meanwhile, the next load finds a difference.
+        let own = settings.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        let fingerprint = files::fingerprint(settings, own.chain(&settings.ca));
         let client = ClientTls::build(settings.ca.as_deref(), identity, now, &mut warnings);
         let names: Result<Vec<_>, _> = (settings.server_names.iter())
             .map(|name| {
@@ -152,6 +156,7 @@ impl UpstreamTls {
                 client,
                 names,
                 warnings,
+                fingerprint,
             }),
             (client, names) => Err([client.err(), names.err()]
                 .into_iter()
@@ -164,6 +169,12 @@ impl UpstreamTls {
     /// What the operator should know though it stops nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// A digest over the settings and all files that this was made of: the system's trust store is
+    /// none of them.
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
 
     /// When the certificates end that it was made from, Unix seconds, by what they are for:

@@ -3,11 +3,13 @@
 //! Never repeats the content of a key file in a message. Knows no configuration but the name of the
 //! key that a file was given under.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::{PemObject, SectionKind};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -45,6 +47,22 @@ pub(super) struct Source<'a> {
 pub(super) struct KeyPair {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) warnings: Vec<String>,
+}
+
+/// A digest over settings and all files that they name.
+pub(super) fn fingerprint<'a>(
+    settings: &impl fmt::Debug,
+    files: impl Iterator<Item = &'a PathBuf>,
+) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(format!("{settings:?}"));
+    for path in files {
+        // What can't be read is a problem elsewhere.
+        let content = fs::read(path).unwrap_or_default();
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(content);
+    }
+    hash.finalize().into()
 }
 
 /// Reads a chain and its key, checks that they belong together and that the leaf is in date.

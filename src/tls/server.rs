@@ -4,11 +4,9 @@
 //! old one.
 
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
@@ -55,7 +53,9 @@ impl ServerTls {
         let now = SystemTime::now();
         let mut warnings = Vec::new();
         // Before anything is read: where a file changes meanwhile, the next load finds a difference.
-        let fingerprint = fingerprint(settings);
+        let pair = [&settings.cert, &settings.key].into_iter();
+        let named = pair.chain(&settings.client_ca).chain(&settings.crl);
+        let fingerprint = files::fingerprint(settings, named);
 
         let cert = Source {
             key: "cert",
@@ -206,20 +206,6 @@ impl fmt::Debug for ServerTls {
             .field("number_of_roots", &self.number_of_roots())
             .finish_non_exhaustive()
     }
-}
-
-/// A digest over the settings and all files that they name.
-fn fingerprint(settings: &ListenerTls) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(format!("{settings:?}"));
-    let pair = [&settings.cert, &settings.key].into_iter();
-    for path in pair.chain(&settings.client_ca).chain(&settings.crl) {
-        // What can't be read is a problem elsewhere.
-        let content = fs::read(path).unwrap_or_default();
-        hash.update((content.len() as u64).to_be_bytes());
-        hash.update(content);
-    }
-    hash.finalize().into()
 }
 
 fn load_roots(

@@ -225,6 +225,18 @@ fn a_reload_says_what_it_has_done_or_all_that_is_wrong() {
     assert_ne!(now["policy"], before["policy"]);
     assert_eq!(now["policy"], done["policy"]);
     assert_eq!(now["generation"], done["generation"]);
+    assert_eq!(done["changed"], json!(["policy.acl_files"]));
+    assert_eq!(done["needs_restart"], json!([]));
+    let line = "connect_timeout = \"9s\"";
+    proxy.edit("[upstream.main]", &format!("[upstream.main]\n{line}"));
+    let restart = reload().expect(200).json();
+    let lines = restart["needs_restart"].as_array().unwrap();
+    let told = "upstream.main has changed: that needs a restart";
+    assert!(
+        lines.len() == 1 && lines[0].as_str().unwrap().ends_with(told),
+        "{lines:?}"
+    );
+    let now = status();
     assert_eq!(now["last_reload"]["ok"], true);
     let scrape = Scrape::of(ports.admin);
     let hash = now["policy"].as_str().unwrap();
@@ -240,7 +252,7 @@ fn a_reload_says_what_it_has_done_or_all_that_is_wrong() {
     assert_eq!(kept["policy"], now["policy"]);
     assert_eq!(kept["last_reload"]["ok"], false);
     assert_eq!(kept["last_reload"]["problems"], failed["problems"]);
-    assert_eq!((reloads("ok"), reloads("failed")), (2, 1));
+    assert_eq!((reloads("ok"), reloads("failed")), (3, 1));
 }
 
 #[test]

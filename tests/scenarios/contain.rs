@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::http::Scrape;
 use crate::support::{
     Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
 };
@@ -223,8 +224,10 @@ fn who_has_a_rate_and_closes_its_direction_gets_all_it_asked_for() {
 fn a_user_has_no_more_connections_than_it_may() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     in_both_modes(&server, |builder| {
+        let admin = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
         let proxy = builder
             .section("[limits.user.cart]\nmax_connections = 2\n")
+            .section(&format!("[admin]\nbind = \"{admin}\"\n"))
             .start();
         let mut two = [proxy.client("cart"), proxy.client("cart")];
         for client in &mut two {
@@ -235,6 +238,12 @@ fn a_user_has_no_more_connections_than_it_may() {
         third.expect_close();
         let like = |event: &serde_json::Value| event["reason"] == "user_connections";
         assert_eq!(proxy.audit_when(like)[0]["event"], "connection_refused");
+        let refused = [("listener", "main"), ("reason", "user_connections")];
+        let scrape = Scrape::of(admin);
+        assert_eq!(
+            scrape.count("respgate_connections_refused_total", &refused),
+            1
+        );
         assert_eq!(proxy.client("admin").call(&["PING"]).text(), "PONG");
         let [first, mut second] = two;
         drop(first);

@@ -301,6 +301,33 @@ fn a_file_that_changes_is_read_by_itself() {
 }
 
 #[test]
+fn a_script_that_changes_and_a_file_that_comes_late_are_read_by_themselves() {
+    let server = server();
+    let users = "user admin on ~* &* +@all\n\
+                 user search on ~* &* +@all\n\
+                 user cart on ~cart:* &* +@all -@dangerous script=lua/one.lua\n";
+    let proxy = proxy(&server)
+        .users(users)
+        .file("lua/one.lua", "return 1")
+        .section("[runtime]\nwatch_files = \"50ms\"\n")
+        .allow_error("reload")
+        .start();
+    let mut cart = proxy.client("cart");
+    let mut runs = |text: &str| cart.call(&["EVAL", text, "0"]);
+    assert_eq!(runs("return 1"), Reply::Integer(1));
+    assert!(runs("return 2").is_error());
+    proxy.write_file("lua/one.lua", "return 2");
+    eventually("it is read", || runs("return 2") == Reply::Integer(2));
+    // Who names it and who brings it are two, and the second comes later.
+    proxy.edit("[listener.tls]", "[listener.tls]\ncrl = [\"late.crl\"]");
+    eventually(KEPT, || proxy.log_text().contains(KEPT));
+    let list = Certs::shared().revocation_list(&["nobody"]);
+    proxy.write_file("late.crl", &list);
+    let told = "changed=\"listener.main.tls\"";
+    eventually(told, || proxy.log_text().contains(told));
+}
+
+#[test]
 fn a_kubernetes_mount_is_swapped_as_one() {
     let server = server();
     let builder = proxy(&server).section("[runtime]\nwatch_files = \"50ms\"\n");
@@ -451,9 +478,12 @@ fn what_needs_a_restart_says_so_and_the_rest_is_in_force() {
         "[upstream.main]",
         "[upstream.main]\nconnect_timeout = \"9s\"",
     );
+    proxy.edit("[policy]", "[admin]\nbind = \"127.0.0.1:2\"\n\n[policy]");
     proxy.write_users(&USERS.replace("-@admin", "-@admin -set"));
     proxy.reload_until(IN_FORCE);
-    for key in ["runtime", "listener.main.bind", "upstream.main"] {
+    let changed = "changed=\"listener.main, policy.acl_files\"";
+    assert!(proxy.log_text().contains(changed), "{changed}");
+    for key in ["runtime", "listener.main.bind", "upstream.main", "admin"] {
         let told = format!("{key} has changed: that needs a restart");
         assert!(proxy.log_text().contains(&told), "{told}");
     }

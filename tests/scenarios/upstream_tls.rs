@@ -364,6 +364,37 @@ fn client_certificate_that_expires_meanwhile_is_named_by_the_log() {
 }
 
 #[test]
+fn a_certificate_that_is_renewed_is_shown_to_the_upstream_without_a_restart() {
+    let mut server = TlsRedis::start("yes", &[]);
+    let dir = short_lived(3600);
+    let refused = "TLS: the upstream refuses our certificate: it doesn't trust who signed it";
+    let proxy = Proxy::builder()
+        .upstream_named("main", &server.table("", &shown_from(&dir)))
+        .allow_error(refused)
+        .start();
+    let mut before = proxy.client("cart");
+    assert_eq!(before.call(&["PING"]), Reply::Simple("PONG".into()));
+    let shows = |from: &std::path::Path, name: &str| {
+        for end in ["pem", "key"] {
+            let to = dir.path().join(format!("c.{end}"));
+            std::fs::copy(from.join(format!("{name}.{end}")), to).unwrap();
+        }
+    };
+    // One by which it can be told that it is another.
+    let foreign = Certs::new();
+    shows(foreign.file("gateway.pem").parent().unwrap(), "gateway");
+    proxy.reload_until("changed=\"upstream.main.tls\"");
+    // What is open goes on.
+    assert_eq!(before.call(&["PING"]), Reply::Simple("PONG".into()));
+    server.plain.restart();
+    eventually(refused, || proxy.log_text().contains(refused));
+    let good = short_lived(7200);
+    shows(good.path(), "c");
+    proxy.reload_until("changed=\"upstream.main.tls\"");
+    served(&proxy);
+}
+
+#[test]
 fn upstream_that_dies_in_the_middle_of_a_reply_closes_the_client() {
     const LENGTH: usize = 20 << 20;
     let mut server = TlsRedis::start("yes", &[]);

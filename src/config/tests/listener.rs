@@ -151,7 +151,8 @@ fn values_are_checked_strictly() {
         ),
         (
             "handshake_timeout = 5",
-            "listener.main.handshake_timeout = \"5\": must be a string",
+            "listener.main.handshake_timeout = \"5\": must be a duration such as \
+             \"200ms\", \"5s\", \"1m\" or \"2h\"",
         ),
         (
             "auth_timeout = \"0ms\"",

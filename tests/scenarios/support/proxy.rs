@@ -287,7 +287,9 @@ impl Builder {
         text.push_str(&extra);
         std::fs::write(dir.join("users.acl"), &self.users).unwrap();
         for (name, content) in &self.files {
-            std::fs::write(dir.join(name), content).unwrap();
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
         }
         if self.own_certificates {
             for file in ["server.pem", "server.key", "ca.pem"] {
