@@ -360,6 +360,7 @@ impl<'a> Relay<'a> {
     /// Not a byte more goes upstream: not even the rest of a request that has begun.
     fn give_up(&mut self, end: End) {
         self.way = Way::None;
+        self.deadlines.forget_ends();
         self.last_words = Some(end);
     }
 
