@@ -16,6 +16,7 @@ mod upstreams;
 mod watch;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
 use crate::proxy::{
-    Cause, Connector, Fingerprint, ListenerParts, Running, Service, ServiceParts, StartError,
+    Cause, Connector, Fingerprint, ListenerParts, Reloaded, Running, Service, ServiceParts,
+    StartError,
 };
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
@@ -53,6 +55,8 @@ pub struct Prepared {
     pub upstreams: Vec<Connector>,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
+    /// Where the scripts may lie that the ACL files name.
+    scripts: Vec<PathBuf>,
     /// Who the process is to be; `None`: who it is.
     identity: Option<privileges::Identity>,
 }
@@ -79,6 +83,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let start = |error: String| AppError::Start(vec![error]);
     let upstreams = std::mem::take(&mut prepared.upstreams);
     let identity = prepared.identity.take();
+    let scripts = std::mem::take(&mut prepared.scripts);
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(&prepared.config, identity, listeners, &upstreams)?;
@@ -106,7 +111,8 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .iter()
         .flat_map(|listener| listener.bind.iter().map(|bind| bind.to_string()))
         .collect();
-    let configuration = Arc::new(ConfigurationFile::new(&config, environment, log.level()));
+    let started = (&config, &*scripts);
+    let configuration = Arc::new(ConfigurationFile::new(started, environment, log.level()));
     let service = Service::new(ServiceParts {
         loaded,
         configuration: Box::new(Arc::clone(&configuration)),
@@ -121,7 +127,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
             .await
             .map_err(|errors| not_started(&errors))?;
         // To the end of the drain: so long it says that nobody should come any more.
-        let serving = settled.admin.serve(&service, &log.losses());
+        let serving = settled.admin.serve(&service, &log.losses(), reload);
         let _serving = serving.map_err(|error| start(error.to_string()))?;
         systemd::start_watchdog(Arc::downgrade(&ends.service))
             .map_err(|error| start(error.to_string()))?;
@@ -151,10 +157,11 @@ fn not_started(errors: &[StartError]) -> AppError {
 }
 
 /// Reloads, and tells the service manager. Reads files; it logs what it does.
-fn reload(service: &Service, cause: Cause) {
+fn reload(service: &Service, cause: Cause) -> Result<Reloaded, Vec<String>> {
     let told = systemd::reload_begins();
-    let failed = service.reload(cause).is_err();
-    told.ends(failed);
+    let done = service.reload(cause);
+    told.ends(done.is_err());
+    done
 }
 
 /// The signals that end the program, and the one that doesn't.

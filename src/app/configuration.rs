@@ -32,7 +32,7 @@ pub(super) struct ConfigurationFile {
 
 impl ConfigurationFile {
     pub(super) fn new(
-        started: &Config,
+        (started, scripts): (&Config, &[PathBuf]),
         environment: Vec<(String, String)>,
         log: LogLevelHandle,
     ) -> Self {
@@ -40,7 +40,7 @@ impl ConfigurationFile {
             path: started.path.clone(),
             environment,
             log,
-            named: Mutex::new(named(started)),
+            named: Mutex::new(named(started, scripts)),
             started: started.clone(),
         }
     }
@@ -65,7 +65,8 @@ impl ConfigurationFile {
         let stays = differences(&self.started, &prepared.config);
         let line = |key| format!("{file}: {key} has changed: that needs a restart");
         let stays = stays.iter().map(line).collect();
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) = named(&prepared.config);
+        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            named(&prepared.config, &prepared.scripts);
         self.log.set(prepared.config.log.level);
         let (loaded, _) = split(prepared);
         Ok(Loaded { stays, ..loaded })
@@ -121,11 +122,11 @@ pub(super) fn split(prepared: Prepared) -> (Loaded, Config) {
     (loaded, config)
 }
 
-/// The files and folders that a configuration names, and the file itself. Scripts lie in the folders of
-/// the ACL files that name them.
-fn named(config: &Config) -> Arc<[PathBuf]> {
+/// The files and folders that a configuration names, and the file itself; and the scripts that its ACL
+/// files name.
+fn named(config: &Config, scripts: &[PathBuf]) -> Arc<[PathBuf]> {
     let mut all = vec![config.path.clone()];
-    all.extend(config.acl_files.iter().cloned());
+    all.extend(config.acl_files.iter().chain(scripts).cloned());
     for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
         all.extend([tls.cert.clone(), tls.key.clone()]);
         all.extend(tls.client_ca.iter().chain(&tls.crl).cloned());

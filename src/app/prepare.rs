@@ -48,6 +48,7 @@ pub fn prepare(
     let upstreams = load_upstreams(&config, &mut problems, &mut warnings);
     let files = AclFiles::of(&config);
     let text = files.read();
+    let scripts = text.scripts.keys().cloned().collect();
     let Compiled {
         table,
         names,
@@ -97,6 +98,7 @@ pub fn prepare(
                 listeners,
                 upstreams,
                 warnings,
+                scripts,
                 identity,
             })
         }

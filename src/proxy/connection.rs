@@ -215,6 +215,7 @@ async fn admit(
     let user = login.user().map(|user| user.name());
     if !enter_as(&mut dues, &service.quotas, user, &settings.quotas) {
         let limit = "its user has limits.user.max_connections";
+        counters.refused.add("user_connections");
         peer.refuse(&service, "user_connections", limit);
         say_last(&mut downstream, FULL).await;
         return None;

@@ -1,8 +1,12 @@
 //! Where parts meet that were made apart: what one of them asks while another one is in the middle.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{Proxy, RedisServer, TestClient, Version, command};
+use crate::support::http::Scrape;
+use crate::support::{
+    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
+};
 
 /// More than sockets and the proxy hold between them: most of it stays with the proxy.
 const LARGE: usize = 8 << 20;
@@ -33,4 +37,41 @@ fn who_is_sent_away_once_and_takes_nothing_is_not_sent_away_again() {
     std::thread::sleep(Duration::from_secs(1));
     let events = proxy.audit_when(closed);
     assert_eq!(events.len(), 1, "{} times", events.len());
+}
+
+#[test]
+fn a_script_that_changes_is_read_by_itself() {
+    const BEFORE: &str = "return 1";
+    const AFTER: &str = "return 22";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users("user cart on ~cart:* +@all script=lua/get.script\nuser admin on ~* +@all\n")
+        .before("mkdir lua && mv get.script lua")
+        .file("get.script", BEFORE)
+        .section("[runtime]\nwatch_files = \"50ms\"\n")
+        .start();
+    let mut cart = proxy.client("cart");
+    assert_eq!(cart.call(&["EVAL", BEFORE, "0"]), Reply::Integer(1));
+    assert!(cart.call(&["EVAL", AFTER, "0"]).is_error());
+    std::fs::write(proxy.directory().join("lua/get.script"), AFTER).unwrap();
+    eventually("the new one may run", || {
+        cart.call(&["EVAL", AFTER, "0"]) == Reply::Integer(22)
+    });
+    assert!(cart.call(&["EVAL", BEFORE, "0"]).is_error());
+}
+
+#[test]
+fn who_is_turned_away_for_its_users_limit_is_counted() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let section = format!("[admin]\nbind = \"{at}\"\n[limits.user.cart]\nmax_connections = 1\n");
+    let proxy = Proxy::builder().upstream(&server).section(&section).start();
+    let mut first = proxy.client("cart");
+    assert_eq!(first.call(&["PING"]).text(), "PONG");
+    let mut second = proxy.client("cart");
+    assert!(second.read_reply().is_error());
+    let reason = [("reason", "user_connections")];
+    let count = Scrape::of(at).count("respgate_connections_refused_total", &reason);
+    assert_eq!(count, 1);
 }
