@@ -208,13 +208,12 @@ impl Ends {
     async fn drain(&mut self, running: Running, signal: &str, timeout: Duration) {
         tracing::info!(signal, deadline = ?timeout, "draining: no new connections");
         systemd::stopping(timeout);
-        tokio::select! {
-            cut = running.drain(Instant::now() + timeout) => {
-                tracing::info!(cut, "respgate ends");
-            }
-            signal = self.next() => {
-                tracing::warn!(signal, "second signal: ending at once");
-            }
-        }
+        let hurry = async {
+            let signal = self.next().await;
+            tracing::warn!(signal, "second signal: ending at once");
+        };
+        // Either way the threads are ended: the audit's last lines come when nobody is left to add any.
+        let cut = running.drain(Instant::now() + timeout, hurry).await;
+        tracing::info!(cut, "respgate ends");
     }
 }
