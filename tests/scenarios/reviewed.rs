@@ -75,3 +75,35 @@ fn who_is_turned_away_for_its_users_limit_is_counted() {
     let count = Scrape::of(at).count("respgate_connections_refused_total", &reason);
     assert_eq!(count, 1);
 }
+
+#[test]
+fn sessions_that_the_end_of_a_drain_cuts_have_their_last_line_too() {
+    for mode in ["shared", "dedicated"] {
+        let server = RedisServer::start(Version::V5_0_6, &[]);
+        let mut proxy = Proxy::builder()
+            .upstream_with(&server, &format!("connections = \"{mode}\""))
+            .section("[runtime]\ndrain_timeout = \"300ms\"\n[audit]\nconnections = true\n")
+            .start();
+        let mut clients: Vec<_> = (0..4).map(|_| proxy.client("cart")).collect();
+        for client in &mut clients {
+            assert_eq!(client.call(&["PING"]).text(), "PONG");
+        }
+        let mut direct = server.direct();
+        direct.send_args(&["DEBUG", "SLEEP", "3"]);
+        std::thread::sleep(Duration::from_millis(200));
+        for client in &mut clients {
+            client.send_args(&["GET", "cart:1"]);
+        }
+        // They are taken, and can't be answered.
+        std::thread::sleep(Duration::from_millis(200));
+        proxy.terminate();
+        assert_eq!(proxy.wait().code(), Some(0));
+        let closed = |event: &serde_json::Value| {
+            event["event"] == "connection_closed" && event["user"] == "cart"
+        };
+        eventually("each has one", || proxy.audit_when(closed).len() == 4);
+        for event in proxy.audit_when(closed) {
+            assert_eq!(event["reason"], "dropped", "{mode}");
+        }
+    }
+}
