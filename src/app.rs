@@ -25,7 +25,8 @@ use tokio::time::Instant;
 
 use crate::config::{AuditDecisions, Config};
 use crate::proxy::{
-    Cause, Connector, Fingerprint, ListenerParts, Running, Service, ServiceParts, StartError,
+    Cause, Connector, Fingerprint, ListenerParts, Reloaded, Running, Service, ServiceParts,
+    StartError,
 };
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
@@ -140,7 +141,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
             .await
             .map_err(|errors| not_started(&errors))?;
         // To the end of the drain: so long it says that nobody should come any more.
-        let serving = settled.admin.serve(&service, &log.losses());
+        let serving = settled.admin.serve(&service, &log.losses(), reload);
         let _serving = serving.map_err(|error| start(error.to_string()))?;
         systemd::start_watchdog(Arc::downgrade(&ends.service))
             .map_err(|error| start(error.to_string()))?;
@@ -170,10 +171,11 @@ fn not_started(errors: &[StartError]) -> AppError {
 }
 
 /// Reloads, and tells the service manager. Reads files; it logs what it does.
-fn reload(service: &Service, cause: Cause) {
+fn reload(service: &Service, cause: Cause) -> Result<Reloaded, Vec<String>> {
     let told = systemd::reload_begins();
-    let failed = service.reload(cause).is_err();
-    told.ends(failed);
+    let done = service.reload(cause);
+    told.ends(done.is_err());
+    done
 }
 
 /// The signals that end the program, and the one that doesn't.
@@ -220,13 +222,12 @@ impl Ends {
     async fn drain(&mut self, running: Running, signal: &str, timeout: Duration) {
         tracing::info!(signal, deadline = ?timeout, "draining: no new connections");
         systemd::stopping(timeout);
-        tokio::select! {
-            cut = running.drain(Instant::now() + timeout) => {
-                tracing::info!(cut, "respgate ends");
-            }
-            signal = self.next() => {
-                tracing::warn!(signal, "second signal: ending at once");
-            }
-        }
+        let hurry = async {
+            let signal = self.next().await;
+            tracing::warn!(signal, "second signal: ending at once");
+        };
+        // Either way the threads are ended: the audit's last lines come when nobody is left to add any.
+        let cut = running.drain(Instant::now() + timeout, hurry).await;
+        tracing::info!(cut, "respgate ends");
     }
 }

@@ -9,7 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::proxy::{Cause, Service};
+use crate::proxy::{Cause, Reloaded, Service};
 use crate::telemetry::LogLosses;
 use crate::telemetry::metrics::{self, Family, Kind, expose};
 
@@ -21,7 +21,11 @@ pub(super) struct Desk {
     service: Arc<Service>,
     losses: LogLosses,
     guard: Arc<Guard>,
+    reload: Reload,
 }
+
+/// How a reload is done, where others want to hear of it too.
+pub type Reload = fn(&Service, Cause) -> Result<Reloaded, Vec<String>>;
 
 /// A worker that wasn't seen for so long is stuck. An ACL LOAD of very many users may take a second.
 const STUCK: Duration = Duration::from_secs(5);
@@ -39,11 +43,17 @@ struct Answer {
 // === impl Desk ===
 
 impl Desk {
-    pub(super) fn new(service: Arc<Service>, losses: LogLosses, guard: Guard) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        losses: LogLosses,
+        guard: Guard,
+        reload: Reload,
+    ) -> Self {
         Self {
             service,
             losses,
             guard: Arc::new(guard),
+            reload,
         }
     }
 
@@ -139,8 +149,8 @@ impl Desk {
     }
 
     async fn reload(&self) -> Answer {
-        let service = Arc::clone(&self.service);
-        match spawn_blocking(move || reload(&service)).await {
+        let (service, how) = (Arc::clone(&self.service), self.reload);
+        match spawn_blocking(move || reload(&service, how)).await {
             Ok(Ok(done)) => Answer::json(StatusCode::OK, &done),
             Ok(Err(problems)) => {
                 let told = json!({ "reloaded": false, "problems": problems });
@@ -152,9 +162,9 @@ impl Desk {
 }
 
 /// One reload, and what it has done; or all that is wrong. Reads files.
-fn reload(service: &Service) -> Result<Value, Vec<String>> {
+fn reload(service: &Service, how: Reload) -> Result<Value, Vec<String>> {
     tracing::info!("admin: a reload is asked for");
-    let reloaded = service.reload(Cause::Admin)?;
+    let reloaded = how(service, Cause::Admin)?;
     let rules = service.keeper().snapshot();
     Ok(json!({
         "reloaded": true,
@@ -175,7 +185,12 @@ fn broken() -> Answer {
 /// A path of a stranger's, as it is logged.
 fn shown(path: &str) -> &str {
     const MOST: usize = 64;
-    path.get(..MOST).unwrap_or(path)
+    // Not in the middle of a letter: HTTP takes any byte above 127.
+    let end = (0..=MOST).rev().find(|end| path.is_char_boundary(*end));
+    match path.len() {
+        0..=MOST => path,
+        _ => &path[..end.unwrap_or_default()],
+    }
 }
 
 // === impl Answer ===

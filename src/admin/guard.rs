@@ -170,12 +170,16 @@ fn names_an_address(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
     };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(v6) = host.strip_prefix('[') {
-        let v6 = v6.split_once(']').map(|(v6, _)| v6);
-        return v6.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
+        return v6.split_once(']').is_some_and(|(v6, rest)| {
+            let port_follows = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+            port_follows && v6.parse::<std::net::Ipv6Addr>().is_ok()
+        });
     }
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok()
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_name = name.eq_ignore_ascii_case("localhost");
+    is_port(port) && (is_name || name.parse::<std::net::Ipv4Addr>().is_ok())
 }
 
 #[cfg(test)]
@@ -301,6 +305,13 @@ mod tests {
             "localhost.evil.example",
             "[::1",
             "[evil.example]",
+            "[::1]evil.example",
+            "[::1].evil.example:9180",
+            "localhost:evil.example",
+            "localhost:80@evil.example",
+            "localhost:9180:80",
+            "localhost.",
+            "evil.example@127.0.0.1",
             "",
         ] {
             assert_eq!(named(host).of(&guard), 403, "{host}");

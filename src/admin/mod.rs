@@ -13,5 +13,6 @@ mod guard;
 mod health;
 mod server;
 
+pub use desk::Reload;
 pub use health::ask_health;
 pub use server::{Admin, Serving};

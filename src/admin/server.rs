@@ -17,7 +17,7 @@ use crate::net::{self, Accepted, Backoff, Bound, Listeners};
 use crate::proxy::Service;
 use crate::telemetry::LogLosses;
 
-use super::desk::Desk;
+use super::desk::{Desk, Reload};
 use super::guard::{Guard, Scope};
 
 /// The addresses of `[admin]`, bound and not served yet.
@@ -75,16 +75,21 @@ impl Admin {
         }
     }
 
-    /// Answers.
+    /// Answers. `reload` is how a reload is done.
     ///
     /// # Errors
     /// The runtime can't watch a socket.
-    pub fn serve(self, service: &Arc<Service>, losses: &LogLosses) -> io::Result<Serving> {
+    pub fn serve(
+        self,
+        service: &Arc<Service>,
+        losses: &LogLosses,
+        reload: Reload,
+    ) -> io::Result<Serving> {
         let mut tasks = Vec::new();
         for (bound, address, guard) in self.0 {
             let listener = bound.listen()?;
             tracing::info!(bind = %address, paths = guard.scope.paths(), "admin serves");
-            let desk = Desk::new(Arc::clone(service), losses.clone(), guard);
+            let desk = Desk::new(Arc::clone(service), losses.clone(), guard, reload);
             let accepting = accept_all(Arc::new(desk), Listeners::new(vec![listener]));
             tasks.push(tokio::spawn(accepting));
         }

@@ -159,7 +159,7 @@ const NOBODY: &str = "_none";
 
 /// How a session has ended that nobody has told the end of: its task has panicked, or its thread was
 /// ended before it.
-const DROPPED: &str = "dropped";
+pub(super) const DROPPED: &str = "dropped";
 
 // === impl Metrics ===
 

@@ -24,6 +24,7 @@ use super::budget::Holding;
 use super::connection::Downstream;
 use super::generation::{Generation, Settings};
 use super::host::{LIFETIME, SessionHost};
+use super::metrics::DROPPED;
 use super::service::{Listening, Service};
 use super::spare;
 use super::standing::judge;
@@ -112,6 +113,8 @@ pub(super) struct Relay<'a> {
     waker: Waker,
     /// Bytes that came from the client, and that went to it.
     bytes: (u64, u64),
+    /// Its end was told.
+    told: bool,
 }
 
 /// Bytes on their way to one side above which the other isn't read: sixteen TLS records, enough to
@@ -167,6 +170,7 @@ impl<'a> Relay<'a> {
             deadlines,
             waker: Waker::noop().clone(),
             bytes: (0, 0),
+            told: false,
         }
     }
 
@@ -176,7 +180,12 @@ impl<'a> Relay<'a> {
     }
 
     /// Writes what the session has come to, where the audit has such lines.
-    pub(super) fn tell_end(&self, end: &End) {
+    pub(super) fn tell_end(&mut self, end: &End) {
+        self.tell_closed_connection(end.label());
+    }
+
+    fn tell_closed_connection(&mut self, reason: &str) {
+        self.told = true;
         let duration = self.host.opened.elapsed().as_millis();
         let tally = Totals {
             duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
@@ -187,7 +196,7 @@ impl<'a> Relay<'a> {
         };
         let user = self.session.login().user().map(|user| user.name());
         let host = &self.host;
-        host.tell_connection("connection_closed", user, end.label(), Some(tally));
+        host.tell_connection("connection_closed", user, reason, Some(tally));
     }
 
     /// Relays until something ends it.
@@ -360,6 +369,7 @@ impl<'a> Relay<'a> {
     /// Not a byte more goes upstream: not even the rest of a request that has begun.
     fn give_up(&mut self, end: End) {
         self.way = Way::None;
+        self.deadlines.forget_ends();
         self.last_words = Some(end);
     }
 
@@ -530,6 +540,15 @@ impl<'a> Relay<'a> {
             return delivered.then_some(end);
         }
         self.wants_upstream().then_some(End::WantsUpstream)
+    }
+}
+
+impl Drop for Relay<'_> {
+    /// Where its thread was ended before it, at the deadline of a drain; or it has panicked.
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell_closed_connection(DROPPED);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all parts of the proxy share.
 
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -381,9 +382,10 @@ impl Drop for SessionGuard {
 // === impl Running ===
 
 impl Running {
-    /// Stops accepting, lets every session finish what it is owed, and ends by the deadline.
-    /// Returns how many sessions had to be cut.
-    pub async fn drain(self, deadline: Instant) -> usize {
+    /// Stops accepting, lets every session finish what it is owed, and ends by the deadline, or when
+    /// `hurry` has come. Returns how many sessions had to be cut.
+    pub async fn drain(self, deadline: Instant, hurry: impl Future<Output = ()>) -> usize {
+        let mut hurry = pin!(hurry);
         for acceptor in &self.acceptors {
             acceptor.abort();
         }
@@ -398,7 +400,10 @@ impl Running {
         let open = || sessions.open.load(Ordering::Relaxed);
         while open() > 0 && Instant::now() < deadline {
             let step = Instant::now() + DRAIN_STEP;
-            let _ = timeout_at(deadline, sleep_until(step)).await;
+            tokio::select! {
+                _ = timeout_at(deadline, sleep_until(step)) => {}
+                () = &mut hurry => break,
+            }
         }
         let cut = open();
         self.workers.stop();

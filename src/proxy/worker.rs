@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -43,6 +43,11 @@ const INBOX: usize = 256;
 /// How long a connection to the upstream is kept that nobody uses, once to twice. Redis itself closes
 /// none that was used in the last second (`timeout`).
 const ROUND: Duration = Duration::from_secs(5);
+
+/// A thread ends between two turns of its sessions. One that doesn't is stuck, as in a file system that
+/// hangs, and must not keep the process from ending.
+const LAST: Duration = Duration::from_secs(1);
+const LAST_STEP: Duration = Duration::from_millis(1);
 
 /// A connection's weight on its worker.
 struct Load(Arc<AtomicUsize>);
@@ -94,12 +99,19 @@ impl Workers {
         self.dealer.clone()
     }
 
-    /// Ends the threads; sessions that are still open are dropped where they are.
+    /// Ends the threads; sessions that are still open are dropped where they are, and what they have told
+    /// the audit is written when the last thread is gone. One that hangs is left alone.
     pub(super) fn stop(self) {
         drop(self.dealer);
+        let deadline = Instant::now() + LAST;
         for thread in self.threads {
-            // A panic was told by its thread's hook.
-            let _ = thread.join();
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(LAST_STEP);
+            }
+            if thread.is_finished() {
+                // A panic was told by its thread's hook.
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn prepare<'r>(
     taking: &mut Taking<'r, impl Host>,
 ) -> Action<'r> {
     let mut judged = judge(login, args, standing, taking.rules, taking.facts);
-    if taking.oversight != Oversight::Refused && !may_be_told(&judged.verdict, taking) {
+    if taking.oversight != Oversight::Refused && !may_be_told(&judged.verdict, standing, taking) {
         judged.verdict = Verdict::Refuse(Refusal::Unaudited);
     }
     let refusal = match judged.verdict {
@@ -116,9 +116,17 @@ fn say_abort(scratch: &mut BytesMut) {
 }
 
 /// Whether what would be served is told: or else it isn't served. Who only wants to leave may.
+///
+/// A transaction whose beginning goes to a connection that others use too was granted with its MULTI: it
+/// is told and sent to its end. Without its EXEC the others' requests would be queued in it.
 #[cold]
-fn may_be_told(verdict: &Verdict<'_>, taking: &Taking<'_, impl Host>) -> bool {
+fn may_be_told(
+    verdict: &Verdict<'_>,
+    standing: Standing<'_>,
+    taking: &Taking<'_, impl Host>,
+) -> bool {
     match verdict {
+        _ if standing.routing.is_in_convoy() => true,
         Verdict::Own(Kind::Quit | Kind::Reset, _) => true,
         Verdict::Forward(..) | Verdict::Own(..) => {
             // Where the batch began so, who would be told of this request isn't asked for.

@@ -44,9 +44,10 @@ struct Notes(
     Vec<(String, &'static str)>,
 );
 
-/// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged.
+/// What it wants to hear, and what it heard of what was served: user, command, arguments that were judged;
+/// and how much it can hear.
 #[derive(Default)]
-struct Watch(Oversight, Vec<String>);
+struct Watch(Oversight, Vec<String>, Option<usize>);
 
 /// What the host is told of requests that are allowed.
 #[derive(Default)]
@@ -70,7 +71,10 @@ impl Default for Notes {
 
 impl Host for Notes {
     fn oversight(&self) -> Oversight {
-        self.2.0
+        match self.2.2 {
+            Some(most) if self.2.1.len() >= most => Oversight::Suspended,
+            _ => self.2.0,
+        }
     }
 
     fn allowed(&mut self, allowed: &Allowed<'_>) {

@@ -489,6 +489,9 @@ fn who_has_a_connection_of_its_own_to_the_old_master_is_closed_after_its_replies
                 watcher.call(&["SET", "cart:1", "b"]),
                 Reply::Simple("QUEUED".into())
             );
+            eventually("the replica has it", || {
+                new.direct().call(&["GET", "cart:1"]) == Reply::bulk("a")
+            });
             promote(new);
             follow(old, new);
             // No error is made up for them.

@@ -42,6 +42,7 @@ mod proxy_protocol;
 mod refusals;
 mod reload;
 mod replication;
+mod reviewed;
 mod rewrite;
 mod scripts;
 mod sentinel;

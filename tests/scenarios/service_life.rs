@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::cli::respgate;
+use crate::support::http::ask;
 use crate::support::{
     Builder, Certs, PATIENCE, Proxy, RedisServer, Reply, TestClient, Version, command, eventually,
     free_port,
@@ -142,6 +143,21 @@ fn the_service_manager_is_told_of_start_reload_and_end() {
     );
     assert_eq!(proxy.wait().code(), Some(0));
     assert_eq!(manager.all_told(), "");
+}
+
+#[test]
+fn the_service_manager_is_told_of_a_reload_by_the_admin_address() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let manager = Manager::new();
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let section = format!("[admin]\nbind = \"{at}\"\ntoken_file = \"token\"\n");
+    let builder = Proxy::builder().upstream(&server).section(&section);
+    let _proxy = manager.of(builder.file("token", "horse")).start();
+    assert!(manager.told().starts_with("READY=1\n"));
+    let token = "Authorization: Bearer horse\r\n";
+    ask(at, "POST", "/reload", token).expect(200);
+    assert!(manager.told().starts_with("RELOADING=1\n"));
+    assert!(manager.told().starts_with("READY=1\nSTATUS=serving\n"));
 }
 
 #[test]

@@ -115,6 +115,13 @@ impl Deadlines {
         let look = |not_after| Instant::now() + until_look(not_after, now);
         self.certificate = not_after.map(look);
     }
+
+    /// The client is on its way out, and need not be sent away once more: an end that is over would come
+    /// again and again, before all others.
+    pub(super) fn forget_ends(&mut self) {
+        self.certificate = None;
+        self.lifetime = None;
+    }
 }
 
 /// When a session of this age ends. Those that are older than a new limit allows end apart, too.

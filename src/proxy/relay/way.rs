@@ -249,6 +249,8 @@ impl Relay<'_> {
             }
         }
         if moved {
+            // Its end, if it has come, is for the next round: nobody wakes us for it once more.
+            self.unheard |= ride.line.is_closed() || ride.line.is_retired();
             return Ok(true);
         }
         // Before its end is noticed: what was owed there is lost either way.

@@ -110,3 +110,32 @@ fn a_transaction_that_nobody_can_be_told_of_is_spoiled() {
     assert!(abort.starts_with("-EXECABORT Transaction discarded because of: "));
     assert!(abort.contains("MISCONF respgate can't write its audit"));
 }
+
+#[test]
+fn a_transaction_that_others_wait_for_is_told_and_sent_to_its_end() {
+    for (count, served) in [(0, 0), (1, 4), (2, 4), (3, 4)] {
+        let mut it = watched(Oversight::Each);
+        it.facts = facts("7.0.15");
+        it.session.share();
+        it.session.ride();
+        it.notes.2.2 = Some(count);
+        let lines = ["MULTI", "SET cart:1 a", "SET cart:2 a", "EXEC", "PING"];
+        let sent = it.commands(&lines);
+        // Behind it stands what spoils a transaction that may be open.
+        assert!(
+            sent.iter()
+                .zip(&lines[..served])
+                .all(|(sent, line)| sent == line)
+                && sent.len() >= served,
+            "{count}: {sent:?}"
+        );
+        assert!(!it.session.is_parted(), "{count}");
+        assert_eq!(heard(&mut it).len(), served, "{count}");
+        let refused: Vec<_> = it.notes.0.iter().map(|note| &*note.1).collect();
+        assert_eq!(
+            refused.last(),
+            Some(&"ping"),
+            "{count}: nothing behind it is served"
+        );
+    }
+}

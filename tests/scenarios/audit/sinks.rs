@@ -238,6 +238,39 @@ fn behind_a_pipe_that_nobody_reads_commands_are_refused_where_that_was_asked_for
 }
 
 #[test]
+fn what_waits_is_written_though_a_second_signal_ends_the_drain() {
+    let server = RedisServer::start(Version::V8_2_3, &["--enable-debug-command", "yes"]);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = make_pipe(folder.path());
+    let unread = reader(&pipe);
+    let mut proxy = builder(&server, &pipe, "when_full = \"refuse\"").start();
+    let mut client = proxy.client("cart");
+    // More than the pipe holds.
+    let served: usize = (0..6).map(|_| batch(&mut client)).sum();
+    assert_eq!(served, 6 * BATCH);
+    // It is owed a reply, so the drain waits.
+    let mut hung = server.direct();
+    hung.send(pipeline(&[&["DEBUG", "SLEEP", "5"]]));
+    eventually("it sleeps", || {
+        let mut other = server.direct();
+        other.set_patience(std::time::Duration::from_millis(200));
+        other.send(pipeline(&[&["PING"]]));
+        other.try_read_reply().is_err()
+    });
+    client.send(pipeline(&[&["GET", "cart:1"]]));
+    proxy.terminate();
+    eventually("the drain", || proxy.log_text().contains("draining"));
+    proxy.signal(rustix::process::Signal::TERM);
+    let mut count = Count::default();
+    for line in BufReader::new(unread).lines() {
+        count.add(&line.unwrap());
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(count.allowed >= served, "{count:?}");
+    assert_eq!(count.dropped, 0);
+}
+
+#[test]
 fn on_a_full_disk_commands_go_on_and_the_log_says_so_once() {
     let server = RedisServer::start(Version::V8_2_3, &[]);
     let proxy = builder(&server, Path::new("/dev/full"), "")

@@ -1,0 +1,109 @@
+//! Where parts meet that were made apart: what one of them asks while another one is in the middle.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::support::http::Scrape;
+use crate::support::{
+    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
+};
+
+/// More than sockets and the proxy hold between them: most of it stays with the proxy.
+const LARGE: usize = 8 << 20;
+
+/// Asks for a large value again and again, and takes nothing of it.
+fn ask_and_take_nothing(client: &mut TestClient) {
+    for _ in 0..8 {
+        client.send(command(&["GET", "cart:large"]));
+    }
+}
+
+#[test]
+fn who_is_sent_away_once_and_takes_nothing_is_not_sent_away_again() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .own_certificates()
+        .start();
+    let value = "x".repeat(LARGE);
+    proxy.client("cart").call(&["SET", "cart:large", &value]);
+    let config = proxy.certs().short_lived("cart", Duration::from_secs(3));
+    let mut cart = TestClient::tls(proxy.address(), config).unwrap();
+    ask_and_take_nothing(&mut cart);
+    let closed = |event: &serde_json::Value| event["event"] == "session_closed";
+    let events = proxy.audit_when(closed);
+    assert_eq!(events[0]["reason"], "certificate_expired");
+    // It is waited for: until the write timeout, and not in a circle.
+    std::thread::sleep(Duration::from_secs(1));
+    let events = proxy.audit_when(closed);
+    assert_eq!(events.len(), 1, "{} times", events.len());
+}
+
+#[test]
+fn a_script_that_changes_is_read_by_itself() {
+    const BEFORE: &str = "return 1";
+    const AFTER: &str = "return 22";
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users("user cart on ~cart:* +@all script=lua/get.script\nuser admin on ~* +@all\n")
+        .before("mkdir lua && mv get.script lua")
+        .file("get.script", BEFORE)
+        .section("[runtime]\nwatch_files = \"50ms\"\n")
+        .start();
+    let mut cart = proxy.client("cart");
+    assert_eq!(cart.call(&["EVAL", BEFORE, "0"]), Reply::Integer(1));
+    assert!(cart.call(&["EVAL", AFTER, "0"]).is_error());
+    std::fs::write(proxy.directory().join("lua/get.script"), AFTER).unwrap();
+    eventually("the new one may run", || {
+        cart.call(&["EVAL", AFTER, "0"]) == Reply::Integer(22)
+    });
+    assert!(cart.call(&["EVAL", BEFORE, "0"]).is_error());
+}
+
+#[test]
+fn who_is_turned_away_for_its_users_limit_is_counted() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let section = format!("[admin]\nbind = \"{at}\"\n[limits.user.cart]\nmax_connections = 1\n");
+    let proxy = Proxy::builder().upstream(&server).section(&section).start();
+    let mut first = proxy.client("cart");
+    assert_eq!(first.call(&["PING"]).text(), "PONG");
+    let mut second = proxy.client("cart");
+    assert!(second.read_reply().is_error());
+    let reason = [("reason", "user_connections")];
+    let count = Scrape::of(at).count("respgate_connections_refused_total", &reason);
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn sessions_that_the_end_of_a_drain_cuts_have_their_last_line_too() {
+    for mode in ["shared", "dedicated"] {
+        let server = RedisServer::start(Version::V5_0_6, &[]);
+        let mut proxy = Proxy::builder()
+            .upstream_with(&server, &format!("connections = \"{mode}\""))
+            .section("[runtime]\ndrain_timeout = \"300ms\"\n[audit]\nconnections = true\n")
+            .start();
+        let mut clients: Vec<_> = (0..4).map(|_| proxy.client("cart")).collect();
+        for client in &mut clients {
+            assert_eq!(client.call(&["PING"]).text(), "PONG");
+        }
+        let mut direct = server.direct();
+        direct.send_args(&["DEBUG", "SLEEP", "3"]);
+        std::thread::sleep(Duration::from_millis(200));
+        for client in &mut clients {
+            client.send_args(&["GET", "cart:1"]);
+        }
+        // They are taken, and can't be answered.
+        std::thread::sleep(Duration::from_millis(200));
+        proxy.terminate();
+        assert_eq!(proxy.wait().code(), Some(0));
+        let closed = |event: &serde_json::Value| {
+            event["event"] == "connection_closed" && event["user"] == "cart"
+        };
+        eventually("each has one", || proxy.audit_when(closed).len() == 4);
+        for event in proxy.audit_when(closed) {
+            assert_eq!(event["reason"], "dropped", "{mode}");
+        }
+    }
+}
