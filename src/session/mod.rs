@@ -47,6 +47,7 @@ mod pubsub;
 mod replicate;
 mod replies;
 mod requests;
+mod route;
 mod routing;
 mod rules;
 mod scripts;

@@ -13,16 +13,16 @@ use super::facts::{Facts, Version};
 use super::host::{Host, Oversight};
 use super::kind::Kind;
 use super::known::{Known, Mode, Standing};
-use super::login::Login;
 use super::outcome::Refusal;
 use super::own::Answered;
 use super::pipe::Pipe;
 use super::place::Place;
 use super::prepare::{Action, Taking, prepare, refuse};
-use super::routing::{Admission, Asked, Denial, MOST_SHARED, Routing};
+use super::route::route;
+use super::routing::MOST_SHARED;
 use super::rules::Rules;
-use super::scripts::{SCRIPTS_SHARE, SELECT_ENDS_WITH_ITS_SCRIPT, Way};
-use super::slots::{Slot, Slots};
+use super::scripts::Way;
+use super::slots::Slot;
 use super::state::{Flow, OUTDATED, Phase, Session};
 use super::tally::Tally;
 
@@ -633,71 +633,6 @@ fn class_of(action: &Action<'_>, args: &Args<'_>, rules: &Rules) -> Option<Class
         Some(Resolved::Command(id)) => rules.table().command(id).class,
         _ => Class::Other,
     })
-}
-
-/// What becomes of a request where clients share connections: what policy allows may have to wait for
-/// one of its own, or for what is owed. `here`: its length where it is here whole, and what came behind
-/// it.
-fn route<'r>(
-    action: Action<'r>,
-    args: &Args<'_>,
-    (len, rest): (Option<usize>, &[u8]),
-    routing: &mut Routing,
-    (login, slots, known): (&Login, &Slots, &Known),
-    scratch: &mut BytesMut,
-    taking: &mut Taking<'r, impl Host>,
-) -> Action<'r> {
-    let Action::Forward(permit, kind, _) = &action else {
-        return action;
-    };
-    let asked = Asked {
-        command: permit.command(),
-        kind: *kind,
-        scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
-        scripts_share: taking.facts.version >= SCRIPTS_SHARE,
-        args: *args,
-        len,
-        rest,
-    };
-    match routing.admit(&asked, slots, known, login, taking.rules) {
-        Admission::Go => action,
-        Admission::Wait => Action::Hold,
-        Admission::Refuse(why) => {
-            let standing = Standing {
-                slots,
-                known,
-                routing,
-            };
-            deny(why, scratch, login, standing, args, taking)
-        }
-    }
-}
-
-/// A request that policy allows has no connection to go to.
-#[cold]
-fn deny<'r>(
-    why: Denial,
-    scratch: &mut BytesMut,
-    login: &Login,
-    standing: Standing<'_>,
-    args: &Args<'_>,
-    taking: &mut Taking<'_, impl Host>,
-) -> Action<'r> {
-    let refusal = Refusal::NoConnection;
-    match why {
-        Denial::Full => {
-            let entry = taking.rules.names().find(args.name());
-            refuse(scratch, login, standing, refusal, entry, args, taking);
-        }
-        // It is Redis that says no, as to a request that it was sent: nothing to be noted.
-        Denial::Upstream(error) => {
-            scratch.clear();
-            scratch.extend_from_slice(b"-");
-            scratch.extend_from_slice(error.as_bytes());
-            scratch.extend_from_slice(b"\r\n");
-        }
-    }
-    Action::Refuse(refusal)
 }
 
 /// What is subscribed to is noted before it is asked for.
