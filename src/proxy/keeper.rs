@@ -226,6 +226,11 @@ impl Keeper {
         Ok(())
     }
 
+    /// Of the ACL files, as they were last loaded or saved.
+    pub(super) fn content_hash(&self) -> String {
+        self.writer().content_hash.clone()
+    }
+
     /// The users that were changed at run time since the last load or save, and would be lost at a
     /// restart.
     pub fn unsaved(&self) -> BTreeMap<String, Change> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::command::Command;
@@ -122,6 +122,9 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
+/// An operator who loads or saves is not so fast; then he waits.
+const READINGS: usize = 3;
+
 // === impl Cause ===
 
 impl Cause {
@@ -148,10 +151,11 @@ impl Service {
     /// Everything that is wrong; then the old generation stays in force.
     pub fn reload(&self, cause: Cause) -> Result<Reloaded, Vec<String>> {
         // One at a time, from the first file to the swap: who has read last must be in force last.
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let learned = self.keeper.rules().learned();
+        let turn = self.reloading.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let (read, mut files) = self.read_configuration();
         let mut warnings = Vec::new();
-        let done = self.configuration.load(learned).and_then(|loaded| {
+        let done = read.and_then(|loaded| {
             let Loaded {
                 rules, settings, ..
             } = loaded;
@@ -208,6 +212,30 @@ impl Service {
             Err(problems) => self.tell_failed(by, problems),
         }
         done
+    }
+
+    /// Reads it, and holds what ACL LOAD and SAVE need. Those don't wait for the reading, which may ask
+    /// an upstream that hangs: they would hold up their worker. What they have done meanwhile is newer
+    /// than what was read here, so it is read again.
+    fn read_configuration(
+        &self,
+    ) -> (
+        Result<Loaded, Vec<String>>,
+        MutexGuard<'_, Arc<dyn PolicyFiles>>,
+    ) {
+        let lock = || self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..READINGS {
+            let before = self.keeper.content_hash();
+            let learned = self.keeper.rules().learned();
+            let read = self.configuration.load(learned);
+            let files = lock();
+            if self.keeper.content_hash() == before {
+                return (read, files);
+            }
+        }
+        let files = lock();
+        let learned = self.keeper.rules().learned();
+        (self.configuration.load(learned), files)
     }
 
     /// ACL LOAD of the user `caller`: the ACL files alone, and run-time changes go. What was done at run

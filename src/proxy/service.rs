@@ -40,7 +40,9 @@ pub struct Service {
     pub(super) bell: Arc<Bell>,
     /// Where all of it comes from.
     pub(super) configuration: Box<dyn Configuration>,
-    /// Where the users come from. Held by the one reload at a time.
+    /// Held by the one whole reload at a time.
+    pub(super) reloading: Mutex<()>,
+    /// Where the users come from. Held while what was loaded changes.
     pub(super) files: Mutex<Arc<dyn PolicyFiles>>,
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
@@ -212,6 +214,7 @@ impl Service {
             keeper: Keeper::new(rules, settings, Arc::clone(&bell)),
             bell,
             configuration,
+            reloading: Mutex::default(),
             files: Mutex::new(files),
             listeners,
             upstreams,

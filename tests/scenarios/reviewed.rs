@@ -107,3 +107,47 @@ fn sessions_that_the_end_of_a_drain_cuts_have_their_last_line_too() {
         }
     }
 }
+
+#[test]
+fn a_reload_that_waits_for_an_upstream_holds_up_no_session() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let users = "user cart on ~cart:* +@all\nuser admin on ~* &* +@all lethal=acl\n";
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .listener("upstream = \"main\"")
+        .users(users)
+        .section("[runtime]\nworkers = 1\nwatch_files = \"0s\"\nlandlock = false\n")
+        .allow_error("reload")
+        .start();
+    let (mut admin, mut cart) = (proxy.client("admin"), proxy.client("cart"));
+    assert_eq!(admin.call(&["ACL", "LOAD"]), Reply::Simple("OK".into()));
+    // It accepts, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let at = silent.local_addr().unwrap();
+    proxy.edit(
+        "[[listener]]",
+        &format!("[upstream.silent]\naddress = \"{at}\"\nconnect_timeout = \"60s\"\n[[listener]]"),
+    );
+    // What it may have to teach is asked for.
+    proxy.write_users(&format!("{users}user more on +module.of.theirs\n"));
+    proxy.signal(rustix::process::Signal::HUP);
+    let mut asking = None;
+    eventually("it is asked", || {
+        asking = silent.accept().ok();
+        asking.is_some()
+    });
+    let told = admin.call(&["ACL", "LOAD"]);
+    assert!(told.error().contains("module.of.theirs"), "{told:?}");
+    proxy.write_users(&users.replace("+@all\nuser admin", "+@all -set\nuser admin"));
+    assert_eq!(admin.call(&["ACL", "LOAD"]), Reply::Simple("OK".into()));
+    assert!(cart.call(&["SET", "cart:1", "a"]).is_error());
+    let over = "a new generation is in force";
+    let before = proxy.log_text().matches(over).count();
+    // What was read before that is not put in force over it.
+    drop((asking, silent));
+    eventually("it is over", || {
+        proxy.log_text().matches(over).count() > before
+    });
+    assert!(cart.call(&["SET", "cart:1", "a"]).is_error());
+}
