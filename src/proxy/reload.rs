@@ -122,6 +122,13 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
+/// A configuration that was read, or all that is wrong with it.
+struct Reading<'a> {
+    read: Result<Loaded, Vec<String>>,
+    /// Held so that nobody else changes meanwhile what was loaded.
+    files: MutexGuard<'a, Arc<dyn PolicyFiles>>,
+}
+
 /// An operator who loads or saves is not so fast; then he waits.
 const READINGS: usize = 3;
 
@@ -153,7 +160,7 @@ impl Service {
         // One at a time, from the first file to the swap: who has read last must be in force last.
         let turn = self.reloading.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        let (read, mut files) = self.read_configuration();
+        let Reading { read, mut files } = self.read_configuration();
         let mut warnings = Vec::new();
         let done = read.and_then(|loaded| {
             let Loaded {
@@ -217,12 +224,7 @@ impl Service {
     /// Reads it, and holds what ACL LOAD and SAVE need. Those don't wait for the reading, which may ask
     /// an upstream that hangs: they would hold up their worker. What they have done meanwhile is newer
     /// than what was read here, so it is read again.
-    fn read_configuration(
-        &self,
-    ) -> (
-        Result<Loaded, Vec<String>>,
-        MutexGuard<'_, Arc<dyn PolicyFiles>>,
-    ) {
+    fn read_configuration(&self) -> Reading<'_> {
         let lock = || self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..READINGS {
             let before = self.keeper.content_hash();
@@ -230,12 +232,12 @@ impl Service {
             let read = self.configuration.load(learned);
             let files = lock();
             if self.keeper.content_hash() == before {
-                return (read, files);
+                return Reading { read, files };
             }
         }
         let files = lock();
-        let learned = self.keeper.rules().learned();
-        (self.configuration.load(learned), files)
+        let read = self.configuration.load(self.keeper.rules().learned());
+        Reading { read, files }
     }
 
     /// ACL LOAD of the user `caller`: the ACL files alone, and run-time changes go. What was done at run
