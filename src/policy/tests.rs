@@ -780,8 +780,17 @@ proptest! {
         let words: Vec<&[u8]> = text.split(|&byte| byte == b' ').collect();
         let reread = policy.with_user(b"u", &words, &table);
         let others = [Some(recompiled), reread.ok().map(|policy| User::clone(policy.user("u").unwrap()))];
+        // A pattern `%RW~*` is printed `~*`, as Redis prints it, and that is read as "all keys", which
+        // takes the patterns beside it away: the same rights in fewer words.
+        let is_keys = |word: &&&[u8]| word.starts_with(b"~") || word.starts_with(b"%");
+        let keys = words.iter().filter(is_keys);
+        let collapses = words.contains(&b"~*".as_slice()) && keys.count() > 1;
         for other in others.into_iter().flatten() {
-            prop_assert_eq!(user.describe(), other.describe());
+            if collapses {
+                prop_assert!(other.selectors()[0].allows_all_keys() || other.describe() == text);
+            } else {
+                prop_assert_eq!(&text, &other.describe());
+            }
             for (one, same) in user.selectors().iter().zip(other.selectors()) {
                 for (id, command) in table.iter() {
                     prop_assert_eq!(one.allows_command(id), same.allows_command(id), "{}", command.name);
