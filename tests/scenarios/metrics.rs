@@ -302,7 +302,7 @@ fn the_upstream_is_timed_and_its_connections_are_counted() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     // Each worker has a shared connection of its own.
     let builder = Proxy::builder()
-        .upstream(&server)
+        .upstream_with(&server, "connections = \"shared\"")
         .section("[runtime]\nworkers = 1\n");
     let (builder, at) = with_metrics(builder);
     let proxy = builder.start();
