@@ -176,16 +176,16 @@ fn whatever_happens_no_reply_is_lost_or_misplaced_and_memory_is_flat() {
     let proxy = Proxy::builder()
         .upstream(&server)
         .upstream_named("own", &own)
-        .listener("upstream = \"main\"\nhandshake_timeout = \"2s\"")
+        .listener("upstream = \"main\"\nhandshake_timeout = \"10s\"")
         .another_listener(
             "own",
             dedicated,
-            "upstream = \"own\"\nhandshake_timeout = \"2s\"",
+            "upstream = \"own\"\nhandshake_timeout = \"10s\"",
         )
         .own_certificates()
         .tls("crl = [\"list.crl\"]")
         .file("list.crl", &Certs::shared().revocation_list(&["nobody"]))
-        .section("[limits]\nmax_reply_buffer = \"1MB\"\nwrite_timeout = \"3s\"\n")
+        .section("[limits]\nmax_reply_buffer = \"1MB\"\nwrite_timeout = \"10s\"\n")
         .allow_error("reload")
         .allow_error("upstream")
         .start();
