@@ -10,7 +10,7 @@ use crate::resp::{
 use crate::rewrite::Replacement;
 
 use super::facts::{Facts, Version};
-use super::host::{Host, Oversight};
+use super::host::Host;
 use super::kind::Kind;
 use super::known::{Known, Mode, Standing};
 use super::outcome::Refusal;
@@ -238,15 +238,11 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
-        if let Action::Forward(permit, kind, entry) = &action
-            && (permit.is_shadow() || taking.oversight == Oversight::Each)
-        {
-            if !self.tell_forwarded((permit, *kind, entry), &args, taking) {
-                self.holding = true;
-                return false;
-            }
-            self.was_overruled |= permit.is_shadow();
-        }
+        let Some(is_overruled) = self.tell_action(&action, &args, taking) else {
+            self.holding = true;
+            return false;
+        };
+        self.was_overruled |= is_overruled;
         let forwarded = match action {
             Action::Hold => {
                 self.holding = true;
@@ -334,15 +330,11 @@ impl Session {
             );
         }
         note_listening(&action, &args, &mut self.known);
-        if let Action::Forward(permit, kind, entry) = &action
-            && (permit.is_shadow() || taking.oversight == Oversight::Each)
-        {
-            if !self.tell_forwarded((permit, *kind, entry), &args, taking) {
-                self.holding = true;
-                return Ok(false);
-            }
-            self.was_overruled |= permit.is_shadow();
-        }
+        let Some(is_overruled) = self.tell_action(&action, &args, taking) else {
+            self.holding = true;
+            return Ok(false);
+        };
+        self.was_overruled |= is_overruled;
         let way = match action {
             Action::Hold => Way::NotYet,
             Action::Forward(_, kind, _) => self.owe(kind, taking.facts, up),
