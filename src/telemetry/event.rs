@@ -191,11 +191,11 @@ impl Serialize for AlternativeNames<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::form::Form;
     use super::*;
 
-    fn event() -> Event<'static> {
+    pub(in crate::telemetry) fn event() -> Event<'static> {
         Event {
             event: "refused",
             verdict: Some(Verdict::Deny),
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    fn json(text: &[u8]) -> serde_json::Value {
+    pub(in crate::telemetry) fn json(text: &[u8]) -> serde_json::Value {
         serde_json::from_slice(text).unwrap()
     }
 

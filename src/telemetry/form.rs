@@ -139,22 +139,8 @@ fn rfc3339(time: OffsetDateTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::tests::{event, json};
     use super::*;
-
-    fn event() -> Event<'static> {
-        Event {
-            event: "refused",
-            verdict: Some(Verdict::Deny),
-            session: Some(7),
-            user: Some("cart"),
-            reason: "key",
-            ..Event::default()
-        }
-    }
-
-    fn json(text: &[u8]) -> serde_json::Value {
-        serde_json::from_slice(text).unwrap()
-    }
 
     #[test]
     fn syslog_takes_what_its_own_call_sends() {

@@ -2,18 +2,11 @@
 
 use std::time::Instant;
 
+use crate::support::proxy::PASSWORD;
 use crate::support::redis::{ALL, LEGACY_AND_CURRENT};
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, command, eventually};
 
 const NOAUTH: &str = "NOAUTH Authentication required.";
-
-/// Who has a certificate still needs the password of the user it names.
-const PASSWORD: &str = r#"
-[[identity]]
-match = { cn = ["cart", "admin"] }
-user = "$cn"
-auth = "password"
-"#;
 
 fn refuses_password(reply: &Reply) -> bool {
     // Old servers say it in the second way, and old clients look for that.

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::http::Scrape;
+use crate::support::proxy::PASSWORD;
 use crate::support::{
     Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
 };
@@ -19,13 +20,6 @@ const USERS: &str = "\
 user cart on >cart-secret ~cart:* &* +@all -@dangerous
 user admin on >admin-secret ~* &* +@all
 ";
-
-const PASSWORD: &str = r#"
-[[identity]]
-match = { cn = ["cart", "admin"] }
-user = "$cn"
-auth = "password"
-"#;
 
 fn ok() -> Reply {
     Reply::Simple("OK".into())

@@ -3,16 +3,10 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::support::proxy::PASSWORD;
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, command, eventually};
 
 const MB: u64 = 1 << 20;
-
-const PASSWORD: &str = r#"
-[[identity]]
-match = { cn = ["cart", "admin"] }
-user = "$cn"
-auth = "password"
-"#;
 
 #[test]
 fn slow_handshake_is_dropped() {

@@ -14,6 +14,11 @@ use crate::support::{
     Builder, Proxy, RedisServer, Reply, Version, command, eventually, free_port, pipeline,
 };
 
+/// An operator by certificate, and an application whose AUTH says who it is.
+const LOGINS: &str = "\
+[[identity]]\nmatch = { cn = \"admin\" }\nuser = \"admin\"\nauth = \"certificate\"\n\
+[[identity]]\nmatch = { cn = \"cart\" }\nuser = \"$auth\"\nauth = \"password\"\n";
+
 fn with_metrics(builder: Builder) -> (Builder, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let section = format!("[admin]\nbind = \"{address}\"\n");
@@ -147,13 +152,10 @@ fn metrics_that_are_scraped_under_load_agree_with_what_was_sent() {
 #[test]
 fn what_comes_before_and_behind_a_login_counts_for_its_own_user() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
-    let identities = "\
-[[identity]]\nmatch = { cn = \"admin\" }\nuser = \"admin\"\nauth = \"certificate\"\n\
-[[identity]]\nmatch = { cn = \"cart\" }\nuser = \"$auth\"\nauth = \"password\"\n";
     let (builder, at) = with_metrics(
         Proxy::builder()
             .upstream(&server)
-            .identities(identities)
+            .identities(LOGINS)
             .users("user admin on ~* +@all\nuser one on >1 ~* +@all\nuser two on >2 ~* +@read\n"),
     );
     let proxy = builder.start();
@@ -201,13 +203,10 @@ fn what_comes_before_and_behind_a_login_counts_for_its_own_user() {
 fn as_many_users_as_there_may_be_have_no_more_labels_than_a_scraper_bears() {
     const USERS: usize = 1500;
     let server = RedisServer::start(Version::V7_0_15, &[]);
-    let identities = "\
-[[identity]]\nmatch = { cn = \"admin\" }\nuser = \"admin\"\nauth = \"certificate\"\n\
-[[identity]]\nmatch = { cn = \"cart\" }\nuser = \"$auth\"\nauth = \"password\"\n";
     let (builder, at) = with_metrics(
         Proxy::builder()
             .upstream(&server)
-            .identities(identities)
+            .identities(LOGINS)
             .users("user admin on ~* lethal=acl +@all\n"),
     );
     let proxy = builder.start();

@@ -30,6 +30,14 @@ user = "$cn"
 auth = "certificate"
 "#;
 
+/// In place of those: who has a certificate still needs the password of the user it names.
+pub const PASSWORD: &str = r#"
+[[identity]]
+match = { cn = ["cart", "admin"] }
+user = "$cn"
+auth = "password"
+"#;
+
 /// A running proxy. It dies with the value; a log line that the test did not announce fails it.
 pub struct Proxy {
     child: Option<Child>,
