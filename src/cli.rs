@@ -135,13 +135,13 @@ fn run(path: &std::path::Path) -> Result<(), AppError> {
     let environment: Vec<_> = config::environment().collect();
     let variables = environment.iter().cloned();
     app::run(
-        app::prepare(path, variables, Teachers::Upstreams)?,
+        app::prepare(path, variables, Teachers::Upstreams, None)?,
         environment,
     )
 }
 
 fn prepare(path: &std::path::Path, teachers: Teachers) -> Result<Prepared, AppError> {
-    app::prepare(path, config::environment(), teachers)
+    app::prepare(path, config::environment(), teachers, None)
 }
 
 fn check(path: &std::path::Path, upstream: bool) -> Result<u8, AppError> {

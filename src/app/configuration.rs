@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{self, Audit, AuditDecisions, Config, Listener};
+use crate::config::{self, Audit, AuditDecisions, AuditSink, Config, Listener};
 use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles};
 use crate::telemetry::LogLevelHandle;
 
@@ -97,10 +97,17 @@ impl ConfigurationFile {
         *watched = all.into();
     }
 
+    /// Where the audit is written, by a thread that is there since the start.
+    fn written(&self) -> Option<&AuditSink> {
+        let audit = &self.started.audit;
+        (audit.settings.decisions != AuditDecisions::None).then_some(&audit.sink)
+    }
+
     fn read(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>> {
         let variables = self.environment.iter().cloned();
+        let teachers = Teachers::Running(learned);
         let mut prepared =
-            prepare(&self.path, variables, Teachers::Running(learned)).map_err(|error| {
+            prepare(&self.path, variables, teachers, self.written()).map_err(|error| {
                 self.watch_also();
                 let mut problems = match error {
                     AppError::Configuration(problems) | AppError::Start(problems) => problems,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{
-    self, AuditDecisions, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
+    self, AuditDecisions, AuditSink, ClientAuth, Config, DEFAULT_MAX_CONNECTIONS, ListenerTls,
 };
 use crate::identity::{self, Naming};
 use crate::policy::{Policy, Shadow};
@@ -21,7 +21,9 @@ use super::privileges::Identity;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
-/// that the table lacks, `teachers` are asked for them first.
+/// that the table lacks, `teachers` are asked for them first. `written`: where the running process
+/// writes its audit. Whether that can be written is its writer's to tell, and it isn't looked at:
+/// whoever rotates the file has renamed it a moment ago.
 ///
 /// # Errors
 /// [`AppError::Configuration`].
@@ -29,6 +31,7 @@ pub fn prepare(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
     teachers: Teachers,
+    written: Option<&AuditSink>,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
     // Before anything is read: where the file changes meanwhile, the next load finds a difference.
@@ -68,6 +71,7 @@ pub fn prepare(
         check_identities(&config, &listeners, &mut problems);
     }
     if config.audit.settings.decisions != AuditDecisions::None
+        && written != Some(&config.audit.sink)
         && let Err(error) = Audit::check(&config.audit.sink)
     {
         problems.push(format!("{}: {error}", path.display()));

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use rustix::fs::{Access, access};
 use sha2::{Digest, Sha256};
 
 use crate::config::{AuditDecisions, AuditKeys, AuditSettings, AuditSink};
@@ -240,10 +241,13 @@ fn check_file(path: &Path) -> io::Result<()> {
     }
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => {
-            let told = |error: io::Error| {
-                io::Error::new(error.kind(), format!("its folder can't be read: {error}"))
+            let told = |error: rustix::io::Errno| {
+                let error = io::Error::from(error);
+                let text = format!("no file can be made in its folder: {error}");
+                io::Error::new(error.kind(), text)
             };
-            std::fs::read_dir(parent).map(drop).map_err(told)
+            let make = Access::WRITE_OK | Access::EXEC_OK;
+            access(parent, make).map_err(told)
         }
         _ => Ok(()),
     }
