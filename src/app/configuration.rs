@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use crate::command::Command;
-use crate::config::{self, Audit, AuditDecisions, AuditSink, Config, Listener};
+use crate::config::{self, Audit, AuditDecisions, AuditSink, Config, Listener, LogLevel};
 use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles};
 use crate::telemetry::LogLevelHandle;
 
@@ -27,14 +27,25 @@ pub(super) struct ConfigurationFile {
     environment: Vec<(String, String)>,
     started: Config,
     log: LogLevelHandle,
-    /// The files that the last good one names, and those of one that failed since.
-    named: Mutex<Arc<[PathBuf]>>,
-    /// What its parts said, by their keys.
-    said: Mutex<Parts>,
-    /// The last warning of few open files.
-    lowered: Mutex<Option<String>>,
+    /// The files that the one in force names, and those of others that were loaded since.
+    watched: Mutex<Arc<[PathBuf]>>,
+    /// The one in force.
+    in_force: Mutex<Said>,
+    /// The one that was loaded last, until it is in force.
+    loaded: Mutex<Option<Said>>,
     /// Whether Landlock is in force.
     shut_in: bool,
+}
+
+/// What a configuration says, as far as it is asked for again.
+#[derive(Debug)]
+struct Said {
+    /// The files that it names.
+    named: Arc<[PathBuf]>,
+    parts: Parts,
+    /// The warning of few open files.
+    lowered: Option<String>,
+    level: LogLevel,
 }
 
 /// As the system words EACCES.
@@ -58,13 +69,20 @@ impl ConfigurationFile {
         environment: Vec<(String, String)>,
         log: LogLevelHandle,
     ) -> Self {
+        let named = named(started, scripts);
+        let said = Said {
+            named: Arc::clone(&named),
+            parts: parts(started, loaded),
+            lowered,
+            level: started.log.level,
+        };
         Self {
             path: started.path.clone(),
             environment,
             log,
-            named: Mutex::new(named(started, scripts)),
-            said: Mutex::new(parts(started, loaded)),
-            lowered: Mutex::new(lowered),
+            watched: Mutex::new(named),
+            in_force: Mutex::new(said),
+            loaded: Mutex::new(None),
             shut_in,
             started: started.clone(),
         }
@@ -72,8 +90,17 @@ impl ConfigurationFile {
 
     /// The files and folders that a reload reads.
     pub(super) fn watched(&self) -> Arc<[PathBuf]> {
-        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&named)
+        Arc::clone(&lock(&self.watched))
+    }
+
+    /// Looks at these files, too.
+    fn watch(&self, also: &[PathBuf]) {
+        let mut watched = lock(&self.watched);
+        let mut all = watched.to_vec();
+        all.extend(also.iter().cloned());
+        all.sort();
+        all.dedup();
+        *watched = all.into();
     }
 
     /// Looks at the files of a configuration that failed, too: one of them may come, or be mended, and
@@ -89,12 +116,7 @@ impl ConfigurationFile {
         };
         let text = AclFiles::of(&config).read();
         let scripts: Vec<_> = text.scripts.into_keys().collect();
-        let mut watched = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = watched.to_vec();
-        all.extend(named(&config, &scripts).iter().cloned());
-        all.sort();
-        all.dedup();
-        *watched = all.into();
+        self.watch(&named(&config, &scripts));
     }
 
     /// Where the audit is written, by a thread that is there since the start.
@@ -120,20 +142,17 @@ impl ConfigurationFile {
             })?;
         let lowered = fit_connections(&mut prepared.listeners, &prepared.upstreams)
             .map_err(|reason| vec![format!("{}: {reason}", self.path.display())])?;
+        let in_force = lock(&self.in_force);
         // It was told at the start, and stays so.
-        let mut told = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != lowered {
+        if in_force.lowered != lowered {
             prepared.warnings.extend(lowered.clone());
-            *told = lowered;
         }
-        drop(told);
         let file = self.path.display();
         let stays = differences(&self.started, &prepared.config);
         let line = |key| format!("{file}: {key} has changed: that needs a restart");
         let stays = stays.iter().map(line).collect();
-        *self.named.lock().unwrap_or_else(PoisonError::into_inner) =
-            named(&prepared.config, &prepared.scripts);
-        self.log.set(prepared.config.log.level);
+        let named = named(&prepared.config, &prepared.scripts);
+        self.watch(&named);
         let upstreams = std::mem::take(&mut prepared.upstreams);
         let (mut loaded, config) = split(prepared, &upstreams);
         // Under other names or addresses it isn't the one that is spoken to.
@@ -146,14 +165,18 @@ impl ConfigurationFile {
         };
         let renewed = &mut loaded.settings.upstream_tls;
         renewed.retain(|(name, _)| spoken_to(name));
-        let says = parts(&config, &loaded);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let (said, says) = (&in_force.parts, parts(&config, &loaded));
         let keys: BTreeSet<_> = said.keys().chain(says.keys()).collect();
         let changed = keys
             .into_iter()
             .filter(|key| said.get(*key) != says.get(*key));
         loaded.changed = changed.cloned().collect();
-        *said = says;
+        *lock(&self.loaded) = Some(Said {
+            named,
+            parts: says,
+            lowered,
+            level: config.log.level,
+        });
         Ok(Loaded { stays, ..loaded })
     }
 }
@@ -162,6 +185,19 @@ impl Configuration for Arc<ConfigurationFile> {
     fn load(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>> {
         self.read(learned)
     }
+
+    fn in_force(&self) {
+        let loaded = lock(&self.loaded).take();
+        if let Some(said) = loaded {
+            *lock(&self.watched) = Arc::clone(&said.named);
+            self.log.set(said.level);
+            *lock(&self.in_force) = said;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A digest of a file; of nothing where it can't be read, which is a problem elsewhere.
@@ -322,4 +358,71 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     differ("admin".to_owned(), old.admin != new.admin);
     differ("log.format".to_owned(), old.log.json != new.log.json);
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::start_log;
+
+    const TEXT: &str = "
+        [[listener]]
+        name = \"main\"
+        bind = [\"127.0.0.1:0\"]
+        upstream = \"main\"
+        [upstream.main]
+        address = \"127.0.0.1:1\"
+        [[identity]]
+        match = { from = [\"127.0.0.1/32\"] }
+        auth = \"address\"
+        user = \"cart\"
+        [policy]
+        acl_files = [\"users.acl\"]
+        [log]
+        level = \"error\"
+    ";
+
+    /// The keys that a load finds changed.
+    fn load(file: &Arc<ConfigurationFile>) -> Vec<String> {
+        Configuration::load(file, Vec::new()).unwrap().changed
+    }
+
+    #[test]
+    fn what_was_loaded_changes_nothing_until_it_is_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("respgate.toml");
+        fs::write(&path, TEXT).unwrap();
+        fs::write(dir.path().join("users.acl"), "user cart on >horse ~* +get\n").unwrap();
+        let prepared = prepare(&path, std::iter::empty(), Teachers::Nobody, None).unwrap();
+        let (loaded, config) = split(prepared, &[]);
+        let log = start_log(&config.log).unwrap();
+        let file = ConfigurationFile::new(
+            (&config, &[]),
+            &loaded,
+            None,
+            false,
+            Vec::new(),
+            log.level(),
+        );
+        let file = Arc::new(file);
+        assert!(load(&file).is_empty());
+
+        fs::write(dir.path().join("more.acl"), "user cart on >horse ~* +set\n").unwrap();
+        let text = TEXT.replace("[\"users.acl\"]", "[\"more.acl\"]");
+        fs::write(&path, text.replace("\"error\"", "\"warn\"")).unwrap();
+        let changed = ["log.level", "policy.acl_files"];
+        // Somebody has changed a user meanwhile, so it is read again.
+        assert_eq!(load(&file), changed);
+        assert_eq!(load(&file), changed);
+        assert_eq!(lock(&file.in_force).level, LogLevel::Error);
+        // Whoever mends what didn't come in force may do so in either.
+        let watches = |name: &str| file.watched().contains(&dir.path().join(name));
+        assert!(watches("users.acl") && watches("more.acl"));
+
+        file.in_force();
+        assert!(load(&file).is_empty());
+        assert_eq!(lock(&file.in_force).level, LogLevel::Warn);
+        file.in_force();
+        assert!(!watches("users.acl") && watches("more.acl"));
+    }
 }

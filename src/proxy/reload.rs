@@ -27,6 +27,10 @@ pub trait Configuration: Debug + Send + Sync {
     /// # Errors
     /// Everything that is wrong, a line each.
     fn load(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>>;
+
+    /// What was loaded last is in force now: the next one is told from it. Until then nothing that was
+    /// read has an effect.
+    fn in_force(&self);
 }
 
 /// A configuration that may be put in force.
@@ -195,6 +199,7 @@ impl Service {
                 }
             }
             *files = loaded.files;
+            self.configuration.in_force();
             self.budget.set(memory);
             let throttle = self.throttle.lock();
             let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
