@@ -392,7 +392,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("respgate.toml");
         fs::write(&path, TEXT).unwrap();
-        fs::write(dir.path().join("users.acl"), "user cart on >horse ~* +get\n").unwrap();
+        fs::write(
+            dir.path().join("users.acl"),
+            "user cart on >horse ~* +get\n",
+        )
+        .unwrap();
         let prepared = prepare(&path, std::iter::empty(), Teachers::Nobody, None).unwrap();
         let (loaded, config) = split(prepared, &[]);
         let log = start_log(&config.log).unwrap();

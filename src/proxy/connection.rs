@@ -16,9 +16,7 @@ use crate::identity::{Certificate, Subject, resolve};
 use crate::net::{Accepted, Stream};
 use crate::session::{ConnectionRefusal, Login, Session};
 use crate::telemetry::Event;
-use crate::tls::{
-    HandshakeFailureKind, ServerStream, ServerTls, Shaken, handshake_failure, version_of,
-};
+use crate::tls::{HandshakeFailureKind, ServerStream, ServerTls, Shaken, version_of};
 
 use super::acceptor::{Arrival, Permits};
 use super::admission::introduce;
@@ -335,7 +333,7 @@ async fn shake_hands(
     (peer, counters): (&Peer, &ListenerMetrics),
 ) -> Option<(ServerStream<ReadAhead<Stream>>, Option<Arc<Certificate>>)> {
     let drained = service.drained();
-    let handshake = tls.acceptor().accept(ReadAhead::new(stream));
+    let handshake = tls.accept(ReadAhead::new(stream));
     let handshake = timeout_at(deadline, turns.take(handshake));
     let result = tokio::select! {
         result = handshake => result,
@@ -343,8 +341,7 @@ async fn shake_hands(
     };
     let mut stream = match result {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            let failure = handshake_failure(&error);
+        Ok(Err(failure)) => {
             let reason = failure.kind.label();
             counters.handshakes.add((reason, UNKNOWN_VERSION));
             if failure.kind == HandshakeFailureKind::Closed {
@@ -374,7 +371,9 @@ async fn shake_hands(
         Err(refusal) => {
             counters.handshakes.add((refusal.label(), shaken.version));
             counters.refused.add(refusal.label());
-            peer.refuse(service, refusal.label(), &refusal.to_string());
+            let shown = ServerTls::shown(stream.get_ref().1);
+            let shown = shown.map_or_else(String::new, |shown| format!(" ({shown})"));
+            peer.refuse(service, refusal.label(), &format!("{refusal}{shown}"));
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None
         }

@@ -70,8 +70,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         })
 }
 
-fn serial(certificate: &X509Certificate<'_>) -> String {
-    // DER puts a zero byte before a first byte above 0x7f; openssl and the authorities' lists don't.
+/// As openssl and the authorities' lists write it, but in lower case.
+pub(super) fn serial(certificate: &X509Certificate<'_>) -> String {
+    // DER puts a zero byte before a first byte above 0x7f; they don't.
     match certificate.raw_serial() {
         [0, rest @ ..] if !rest.is_empty() => hex(rest),
         serial => hex(serial),

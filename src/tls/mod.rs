@@ -14,6 +14,7 @@ mod revocation;
 mod roots;
 mod server;
 mod shaken;
+mod shown;
 
 pub mod authority;
 

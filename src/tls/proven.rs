@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::{self, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
+use super::shown;
 use crate::identity::Certificate;
 
 /// What one generation of roots has found good.
@@ -121,6 +122,7 @@ impl ClientCertVerifier for ProvenFirst {
         }
         self.inner
             .verify_client_cert(end_entity, intermediates, now)
+            .inspect_err(|_| shown::note(end_entity))
     }
 
     fn offer_client_auth(&self) -> bool {

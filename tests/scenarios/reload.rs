@@ -209,8 +209,13 @@ fn a_revoked_clients_live_session_ends_and_its_ticket_does_not_bring_it_back() {
             event["event"] == "connection_refused"
                 && event["reason"] == "revoked_client_certificate"
         };
-        eventually("the third is refused for it", || {
-            !proxy.audit_when(refused).is_empty()
+        eventually("the third is refused for it, and named", || {
+            let named = |event: &serde_json::Value| {
+                let detail = event["detail"].as_str().unwrap();
+                detail.contains("(shown: CN=cart") && detail.contains(", serial ")
+            };
+            let refused = proxy.audit_when(refused);
+            !refused.is_empty() && refused.iter().all(named)
         });
 
         proxy.write_file("list.crl", &certs.revocation_list(&[]));

@@ -1,0 +1,72 @@
+//! Whose certificate it was that a handshake refused. It proves nothing, and is what an operator looks
+//! for first: which of the clients has the old one?
+//!
+//! rustls' error doesn't say it, and its verifier serves all connections. Both are asked within one poll
+//! of one connection, so what the verifier notes can't be another's.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::ready;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::rustls::ServerConnection;
+
+use super::facts::{distinguished_name, serial};
+use super::failure::{HandshakeFailure, handshake_failure};
+use super::files;
+use super::{ServerStream, ServerTls};
+
+thread_local! {
+    static REFUSED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The most that is told of a name, characters. Anybody may write anything into a certificate.
+const MOST: usize = 256;
+
+/// Notes the certificate that was refused just now.
+pub(super) fn note(certificate: &[u8]) {
+    REFUSED.set(told(certificate));
+}
+
+/// Subject and serial number, as the log shows them; `None`: it can't be read.
+fn told(certificate: &[u8]) -> Option<String> {
+    let parsed = files::parse(certificate)?;
+    let subject = distinguished_name(parsed.subject());
+    let subject: String = subject.chars().take(MOST).collect();
+    Some(format!("shown: {subject}, serial {}", serial(&parsed)))
+}
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// The handshake.
+    ///
+    /// # Errors
+    /// Why there was none; its text names the certificate that was refused, if it was for that.
+    pub async fn accept<S>(&self, stream: S) -> Result<ServerStream<S>, HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut handshake = pin!(self.acceptor().accept(stream));
+        poll_fn(|cx| {
+            REFUSED.take();
+            let done = ready!(handshake.as_mut().poll(cx));
+            let shown = REFUSED.take();
+            done.map_err(|error| {
+                let mut failure = handshake_failure(&error);
+                if let Some(shown) = shown {
+                    failure.text = format!("{} ({shown})", failure.text);
+                }
+                failure
+            })
+            .into()
+        })
+        .await
+    }
+
+    /// The same of a handshake that was finished, and refused afterwards.
+    pub fn shown(connection: &ServerConnection) -> Option<String> {
+        told(connection.peer_certificates()?.first()?)
+    }
+}
