@@ -115,7 +115,7 @@ impl Guard {
             };
         };
         // Anew each time: who exchanges the file has exchanged the token.
-        let token = Secret::read(path).map_err(|error| {
+        let token = Secret::read_token(path).map_err(|error| {
             tracing::warn!(
                 error,
                 "admin.token_file can't be used: requests are refused"
@@ -263,8 +263,12 @@ mod tests {
         std::fs::write(&path, "another").unwrap();
         let asked = post().with("authorization", "Bearer correct horse");
         assert_eq!(asked.of(&guard), 401, "the file has another one now");
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(post().with("authorization", "Bearer ").of(&guard), 500);
+        std::fs::write(&path, " padded\t\r\n").unwrap();
+        assert_eq!(post().with("authorization", "Bearer padded").of(&guard), 0);
+        for blank in ["", "\n", " \t\n"] {
+            std::fs::write(&path, blank).unwrap();
+            assert_eq!(post().with("authorization", "Bearer ").of(&guard), 500);
+        }
     }
 
     #[test]

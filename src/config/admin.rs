@@ -26,7 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, listeners: &[Listener]) -> Admin {
     let token_file = section.text("token_file").and_then(|entry| {
         let path = base.join(entry.text().filter(|text| !text.is_empty())?);
         // It is read again at each use; this is so that a slip shows now.
-        if let Err(reason) = Secret::read(&path) {
+        if let Err(reason) = Secret::read_token(&path) {
             entry.problem(reason);
         }
         Some(path)

@@ -506,6 +506,17 @@ impl Secret {
         Ok(Self::new(password.to_owned()))
     }
 
+    /// The same of a token, which has no blanks around it: a header's are none of its value.
+    ///
+    /// # Errors
+    /// As [`Secret::read`]'s.
+    pub fn read_token(path: &Path) -> Result<Self, String> {
+        match Self::read(path)?.0.trim_ascii() {
+            "" => Err(format!("{} is blank", path.display())),
+            token => Ok(Self::new(token.to_owned())),
+        }
+    }
+
     /// The password itself: for the upstream's AUTH and nothing else.
     pub fn expose(&self) -> &str {
         &self.0

@@ -391,5 +391,7 @@ fn check_names_everything_that_is_wrong_with_the_audit() {
         assert!(told.contains(&format!("audit.{key}")), "no {key}:\n{told}");
     }
     let told = check("[audit]\npath = \"/nonexistent/audit.log\"\n");
-    assert!(told.contains("audit.path = \"/nonexistent/audit.log\": its folder can't be read"));
+    assert!(
+        told.contains("audit.path = \"/nonexistent/audit.log\": no file can be made in its folder")
+    );
 }
