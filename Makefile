@@ -89,6 +89,7 @@ dist:
 	rm -rf $(DIST)
 	install -D -m 0755 $(TARGET)/release/respgate $(DIST)/usr/local/bin/respgate
 	install -D -m 0644 -t $(DIST)/usr/share/doc/respgate LICENSE README.md CHANGELOG.md
+	install -D -m 0644 -t $(DIST)/usr/share/doc/respgate/docs docs/*.md
 	install -D -m 0644 config/deploy/container.toml $(DIST)/etc/respgate/respgate.toml
 	install -D -m 0644 config/users.acl $(DIST)/etc/respgate/users.acl
 	cd config && find . -type f \( -name '*.toml' -o -name '*.acl' -o -name '*.yaml' -o -name '*.service' -o -name '*.socket' -o -name '*.json' \) \

@@ -11,7 +11,8 @@ fail() {
 }
 
 for file in usr/local/bin/respgate etc/respgate/respgate.toml etc/respgate/users.acl \
-    usr/share/doc/respgate/LICENSE usr/share/doc/respgate/README.md usr/share/doc/respgate/CHANGELOG.md; do
+    usr/share/doc/respgate/LICENSE usr/share/doc/respgate/README.md usr/share/doc/respgate/CHANGELOG.md \
+    usr/share/doc/respgate/docs/deployments.md; do
     [ -f "$tree/$file" ] || fail "$file is missing"
 done
 if find "$tree" -name '*.key' | grep -q .; then
@@ -26,8 +27,8 @@ mkdir "$scratch/image"
 cp -R "$tree/etc/respgate/." "$scratch/certs" "$scratch/image"
 "$respgate" check --config "$scratch/image/respgate.toml"
 
-# The set-ups of the README. Each file's block begins with its path, each set-up with respgate.toml.
-awk -v out="$scratch/readme" '
+# The set-ups of the documentation. Each file's block begins with its path, each set-up with respgate.toml.
+awk -v out="$scratch/setup" '
     /^```/ { inside = !inside; file = ""; first = inside; next }
     first && sub("^# /etc/respgate/", "") {
         if ($0 == "respgate.toml") number++
@@ -40,9 +41,9 @@ awk -v out="$scratch/readme" '
     }
     { first = 0 }
     file { print > file }
-' "$tree/usr/share/doc/respgate/README.md"
-[ -d "$scratch/readme3" ] || fail 'the README has fewer than three set-ups'
-for setup in "$scratch"/readme*; do
+' "$tree/usr/share/doc/respgate/README.md" "$tree/usr/share/doc/respgate/docs/deployments.md"
+[ -d "$scratch/setup5" ] || fail 'the documentation has fewer than five set-ups'
+for setup in "$scratch"/setup*; do
     cp -R "$scratch/certs" "$setup"
     sed -n 's/^password_file = "\([^"]*\)".*/\1/p' "$setup/respgate.toml" | while read -r file; do
         mkdir -p "$(dirname "$setup/$file")"
@@ -50,9 +51,9 @@ for setup in "$scratch"/readme*; do
     done
     # The folder of the audit is made with the service, not here.
     RESPGATE__AUDIT__PATH=- "$respgate" check --config "$setup/respgate.toml" >"$scratch/log" 2>&1 \
-        || { cat "$scratch/log" >&2; fail 'a set-up of the README is out of order'; }
+        || { cat "$scratch/log" >&2; fail 'a set-up of the documentation is out of order'; }
     if grep warning "$scratch/log" >&2; then
-        fail 'a set-up of the README has warnings'
+        fail 'a set-up of the documentation has warnings'
     fi
 done
 

@@ -10,7 +10,7 @@ pub(super) struct Report {
     file: PathBuf,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
-    /// The keys that were asked for, under their full names: what the README must have.
+    /// The keys that were asked for, under their full names: what docs/configuration.md must have.
     #[cfg(test)]
     pub(super) asked: RefCell<std::collections::BTreeSet<String>>,
 }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use crate::command::Command;
 use crate::identity::Rule;
 
-/// Everything the file says, checked. See the README for each key.
+/// Everything the file says, checked. See docs/configuration.md for each key.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.

@@ -1,7 +1,7 @@
 //! The lethal few: commands that lead from Redis to the machine, or end it.
 //!
-//! `+@all` doesn't open them: they need `lethal=command`, or `lethal=*`, besides. The README has the
-//! list with its reasons; `command` says which ones they are.
+//! `+@all` doesn't open them: they need `lethal=command`, or `lethal=*`, besides. docs/policy.md has
+//! the list with its reasons; `command` says which ones they are.
 
 use crate::command::{CommandId, Gate, Table};
 use crate::resp::Args;

@@ -42,7 +42,7 @@ pub enum Own {
 }
 
 /// Judges a whole request of `user`, in database 0, on an upstream that has every command. (Before
-/// 5.0 scripts are judged more strictly: see the README.)
+/// 5.0 scripts are judged more strictly: see docs/policy.md.)
 ///
 /// # Errors
 /// There is no such user, or it is off.

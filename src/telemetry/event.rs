@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// One line of the audit. The README has the schema.
+/// One line of the audit. docs/operations.md has the schema.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Event<'a> {
     /// `refused`, `allowed` (one request), `connection_refused`, `connection_opened`,

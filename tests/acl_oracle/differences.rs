@@ -1,14 +1,14 @@
-//! The differences that are meant: the README's list of them, and how one is told.
+//! The differences that are meant: the list of them in the documentation, and how one is told.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use respgate::command::Access;
 
-const README: &str = include_str!("../../README.md");
-const SECTION: &str = "### Where it differs from Redis' ACL";
+const PAGE: &str = include_str!("../../docs/policy.md");
+const SECTION: &str = "## Where it differs from Redis' ACL";
 
-/// The README's rows, and how often each was met.
+/// The list's rows, and how often each was met.
 pub struct Differences {
     rows: Vec<Row>,
     met: BTreeMap<String, usize>,
@@ -68,11 +68,11 @@ pub struct Disagreement<'a> {
 impl Differences {
     /// Those from the server of this version.
     pub fn read(server: &'static str) -> Self {
-        let (_, section) = README.split_once(SECTION).expect("the README has the list");
+        let (_, section) = PAGE.split_once(SECTION).expect("the page has the list");
         let section = section.split("\n#").next().unwrap();
         let rows = section.lines().filter(|line| line.starts_with("| `"));
         let rows: Vec<Row> = rows.map(Row::read).collect();
-        assert!(rows.len() > 5, "the README's list was not read");
+        assert!(rows.len() > 5, "the list was not read");
         Self {
             rows,
             met: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //! rules by chance.
 //!
 //! Runs where `RESPGATE_TEST_REDIS_7` and `RESPGATE_TEST_REDIS_8` name a redis-server, as `make test`
-//! has it. Differences that are meant stand in the README; any other one fails. A failure prints its
+//! has it. Differences that are meant stand in docs/policy.md; any other one fails. A failure prints its
 //! seed, and `RESPGATE_TEST_SEED` repeats it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::frame::Frame;
 use crate::sides::Mode;
 
-const README: &str = include_str!("../../README.md");
-const SECTION: &str = "### Where it differs from Redis itself";
+const PAGE: &str = include_str!("../../docs/clients.md");
+const SECTION: &str = "## Where it differs from Redis itself";
 
 /// Commands that are made from COMMAND DOCS like others, but for these.
 pub const EXCLUDED: &[(&str, &str)] = &[
@@ -104,7 +104,7 @@ pub const EXCLUDED: &[(&str, &str)] = &[
     ("zrandmember", "random"),
 ];
 
-/// Requests that users of narrow rules aren't compared on: in the README's "Where it differs from
+/// Requests that users of narrow rules aren't compared on: in the documentation's "Where it differs from
 /// Redis' ACL" they are `all-keys`, `misread`, `pfmerge` and `arity`. tests/acl_oracle compares the verdicts.
 pub fn is_judged_otherwise(args: &[Vec<u8>]) -> bool {
     let has = |word: &[u8]| {
@@ -199,12 +199,12 @@ thread_local! {
     static MET: RefCell<BTreeMap<&'static str, usize>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Counts a difference, which must stand in the README.
+/// Counts a difference, which must stand in the documentation.
 pub fn met(name: &'static str) {
-    let (_, section) = README.split_once(SECTION).expect("the README has the list");
+    let (_, section) = PAGE.split_once(SECTION).expect("the page has the list");
     let section = section.split("\n#").next().unwrap();
     let listed = section.contains(&format!("| `{name}` |"));
-    assert!(listed, "the README's list lacks {name}");
+    assert!(listed, "the page's list lacks {name}");
     MET.with_borrow_mut(|met| *met.entry(name).or_default() += 1);
 }
 

@@ -234,7 +234,7 @@ impl<'a> Author<'a> {
         };
         let damage = match self.open {
             true => 12,
-            // Where keys can't be told, respgate refuses what fails in Redis: see the README.
+            // Where keys can't be told, respgate refuses what fails in Redis: see docs/policy.md.
             false if self.may_be_queued() => 0,
             false => 3,
         };

@@ -79,7 +79,7 @@ impl Item {
         [ID, connection.to_string().as_bytes()].concat()
     }
 
-    /// Whether it is one of the README's differences, for users of narrow rules.
+    /// Whether it is one of the differences that are meant, for users of narrow rules.
     pub fn is_judged_otherwise(&self) -> bool {
         matches!(self, Self::Request { args, .. } if is_judged_otherwise(args))
     }

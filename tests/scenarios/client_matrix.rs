@@ -3,7 +3,7 @@
 //! Each cell is one scenario: a Redis, the proxy with a policy as an application has, and a program that
 //! connects over mutual TLS as the library does by default. A check that fails is tried once more on a
 //! plain connection to the Redis itself: fails it there in the same words, then the Redis lacks it, or
-//! the library with that Redis. The README's table is what was seen.
+//! the library with that Redis. The table of docs/clients.md is what was seen.
 //!
 //! All of it is done with `connections = "dedicated"`, and before one Redis with `"shared"` too (before
 //! each by `make soak`). There the log tells how much of what a library sends rides on connections that
@@ -207,7 +207,7 @@ fn seen(row: usize, version: usize, connections: Connections) -> &'static Seen {
 }
 
 #[test]
-fn the_readme_s_table_of_clients_is_what_was_seen() {
+fn the_table_of_clients_in_the_documentation_is_what_was_seen() {
     let mut rows = Vec::new();
     for (row, Row { how, .. }) in ROWS.iter().enumerate() {
         let cells: Vec<&Seen> = (0..ALL.len())
@@ -218,9 +218,9 @@ fn the_readme_s_table_of_clients_is_what_was_seen() {
         rows.push((*how, cells, shared));
     }
     let table = table::render(&rows);
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/clients.md");
     assert!(
-        readme.contains(&table),
-        "the README's table of clients should be:\n\n{table}"
+        page.contains(&table),
+        "docs/clients.md should have this table:\n\n{table}"
     );
 }

@@ -1,4 +1,4 @@
-//! What documents the keys: the README's table of them, and the configuration as shipped.
+//! What documents the keys: docs/configuration.md's table of them, and the configuration as shipped.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::super::raw;
 use super::super::report::Report;
 use super::super::section::Section;
 
-const README: &str = include_str!("../../../README.md");
+const PAGE: &str = include_str!("../../../docs/configuration.md");
 const SHIPPED: &str = include_str!("../../../config/respgate.toml");
 
 /// A file with every table that is optional and whose name is the operator's. What else it lacks is
@@ -28,7 +28,7 @@ const TABLES: &str = "
     max_connections = 1
 ";
 
-/// The keys that the configuration knows, as the README names them: `listener.tls.cert`.
+/// The keys that the configuration knows, as the table names them: `listener.tls.cert`.
 fn known() -> BTreeSet<String> {
     let report = Report::new(Path::new("respgate.toml"));
     let table = raw::parse(TABLES).unwrap();
@@ -91,7 +91,7 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 fn the_reference_table_has_each_key_and_no_other() {
     let mut table = String::new();
     let mut listed = Vec::new();
-    for row in rows(README, "| key | default | meaning |") {
+    for row in rows(PAGE, "| key | default | meaning |") {
         assert_eq!(row.len(), 3, "{row:?}");
         if row[0].starts_with("**") {
             let name = code(row[0]).next().unwrap();
@@ -105,13 +105,13 @@ fn the_reference_table_has_each_key_and_no_other() {
     let known = known();
     let missing: Vec<_> = known.difference(&set).collect();
     let unknown: Vec<_> = set.difference(&known).collect();
-    assert!(missing.is_empty(), "not in the README: {missing:?}");
+    assert!(missing.is_empty(), "not in the table: {missing:?}");
     assert!(unknown.is_empty(), "not in the configuration: {unknown:?}");
 }
 
 #[test]
 fn the_conditions_of_identities_are_in_the_table() {
-    let row = rows(README, "| key | default | meaning |").find(|row| row[0] == "`match`");
+    let row = rows(PAGE, "| key | default | meaning |").find(|row| row[0] == "`match`");
     let listed: BTreeSet<_> = code(row.unwrap()[2]).collect();
     for attribute in crate::identity::Attribute::ALL {
         assert!(listed.contains(attribute.as_str()), "{attribute:?}");

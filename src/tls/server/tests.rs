@@ -349,7 +349,7 @@ async fn the_issuer_may_be_an_intermediate_and_may_end_first() {
     );
 }
 
-/// What the operator gets who follows the README; worked out by x509-parser where openssl is missing.
+/// What the operator gets who follows docs/deployments.md; worked out by x509-parser where openssl is missing.
 fn openssl_spki_digest(files: &Files, ca: &Ca) -> String {
     let parsed = files::parse(ca.der()).unwrap();
     let digest = crate::tls::roots::sha256_hex(parsed.public_key().raw);

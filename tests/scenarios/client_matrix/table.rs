@@ -1,4 +1,4 @@
-//! The table of the README, from what was seen.
+//! The table of docs/clients.md, from what was seen.
 
 use super::Seen;
 use crate::support::redis::ALL;
