@@ -42,11 +42,7 @@ pub(super) fn compile(
     let mut table = Table::builtin();
     declare(config, &mut table, problems);
     if let Teachers::Running(taught) = &teachers {
-        // What is declared now needn't be learned any more.
-        let lacking = taught
-            .iter()
-            .filter(|one| table.find(one.name.as_bytes()).is_none());
-        match table.taught(lacking.cloned()) {
+        match table.taught(taught.iter().cloned()) {
             Ok(taught) => table = taught,
             Err(error) => problems.push(format!("what the upstreams teach can't be used: {error}")),
         }

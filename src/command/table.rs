@@ -216,6 +216,7 @@ impl Table {
 
     /// This table with what servers teach now in place of all that they taught before. The ids of
     /// learned commands then mean others; built-in and declared ones, which come first, keep theirs.
+    /// What is declared needn't be learned: a declaration may have come after the lesson, and wins.
     ///
     /// # Errors
     ///
@@ -223,6 +224,11 @@ impl Table {
     pub fn taught(&self, learned: impl IntoIterator<Item = Command>) -> Result<Self, TableError> {
         let mut table = Self::empty();
         let own = self.commands.iter().filter(|command| !command.learned);
+        let is_own = |command: &Command| {
+            let known = self.find_full(&command.name);
+            known.is_some_and(|id| !self.command(id).learned)
+        };
+        let learned = learned.into_iter().filter(|command| !is_own(command));
         table.extend(own.cloned().chain(learned))?;
         Ok(table)
     }

@@ -94,6 +94,9 @@ struct Places {
     is_proxied: bool,
 }
 
+/// Why nobody is served where the listener was taken out of the file and there was no restart yet.
+const REMOVED: &str = "listener_removed";
+
 /// Its places; or `None` if it may not come.
 fn admit(
     service: &Service,
@@ -101,10 +104,12 @@ fn admit(
     state: Option<&ListenerState>,
     socket: &Accepted,
 ) -> Option<Places> {
-    let state = state?;
-    let reason = match places(service, listening, state, socket.source()) {
-        Ok(places) => return Some(places),
-        Err(reason) => reason,
+    let reason = match state {
+        Some(state) => match places(service, listening, state, socket.source()) {
+            Ok(places) => return Some(places),
+            Err(reason) => reason,
+        },
+        None => REMOVED,
     };
     let peer = socket.peer();
     let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());

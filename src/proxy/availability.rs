@@ -24,6 +24,8 @@ pub(super) struct Availability {
     wanted: Notify,
     /// Somebody has met what shows that the control connection should look.
     doubted: Notify,
+    /// What was learned of it may be too little for the commands that are declared now.
+    outgrown: Notify,
     pings: AtomicU64,
     last_ping: AtomicU64,
 }
@@ -118,6 +120,7 @@ impl Availability {
             tenure: Arc::default(),
             wanted: Notify::new(),
             doubted: Notify::new(),
+            outgrown: Notify::new(),
             pings: AtomicU64::new(0),
             last_ping: AtomicU64::new(0),
         }
@@ -167,7 +170,16 @@ impl Availability {
         self.doubted.notify_one();
     }
 
+    /// The table has other commands than when the upstream was asked for its own.
+    pub(super) fn outgrow(&self) {
+        self.outgrown.notify_one();
+    }
+
     // --- for the control connection ---
+
+    pub(super) async fn outgrown(&self) {
+        self.outgrown.notified().await;
+    }
 
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;

@@ -106,15 +106,7 @@ impl Watch<'_> {
         let in_use = upstream.availability.status().address;
         let found = survey::find(connector, in_use, self.kind);
         let (address, mut dialogue) = self.during(found).await?;
-        let identified = self.during(what_it_is(connector, &mut dialogue)).await;
-        let (mut facts, version) = identified?;
-        self.health.stirred(Instant::now().into_std());
-        self.publish(false);
-        let rules = self.service.keeper.snapshot();
-        let listed = what_it_has(&mut dialogue, &mut facts, rules.table());
-        let commands = self.during(listed).await?;
-        self.refuse_others(&facts)?;
-
+        let (facts, gaps) = self.introduce(&mut dialogue).await?;
         let name = upstream.name();
         tracing::info!(
             upstream = name,
@@ -125,16 +117,35 @@ impl Watch<'_> {
             commands = facts.commands.as_ref().map_or(0, std::collections::HashSet::len),
             "the upstream is ready"
         );
-        Gaps { version, commands }.warn(name);
-        warn_of_substitutes(self.service, name, &facts);
-        learn(self.service, name, &facts);
-        upstream.facts.store(Some(Arc::new(facts)));
+        gaps.warn(name);
+        self.take_note(facts);
         self.put_in_use(Some(address));
         self.health.introduced(Instant::now().into_std());
         self.reason = None;
         self.told.clear();
         self.publish(true);
         Ok((address, dialogue))
+    }
+
+    /// Asks it what it is and what it has.
+    async fn introduce(&mut self, dialogue: &mut Dialogue) -> Result<(Facts, Gaps), UpstreamError> {
+        let connector = &self.upstream.connector;
+        let identified = self.during(what_it_is(connector, dialogue)).await;
+        let (mut facts, version) = identified?;
+        self.health.stirred(Instant::now().into_std());
+        self.publish(false);
+        let rules = self.service.keeper.snapshot();
+        let listed = what_it_has(dialogue, &mut facts, rules.table());
+        let commands = self.during(listed).await?;
+        self.refuse_others(&facts)?;
+        Ok((facts, Gaps { version, commands }))
+    }
+
+    fn take_note(&self, facts: Facts) {
+        let name = self.upstream.name();
+        warn_of_substitutes(self.service, name, &facts);
+        learn(self.service, name, &facts);
+        self.upstream.facts.store(Some(Arc::new(facts)));
     }
 
     /// What stands there may not be what the rules were written for.
@@ -183,6 +194,10 @@ impl Watch<'_> {
             biased;
             error = dialogue.ended() => return Err(error),
             () = sleep(PING_EVERY) => {}
+            () = availability.outgrown() => {
+                let (facts, _) = self.introduce(dialogue).await?;
+                self.take_note(facts);
+            }
             () = availability.doubted() => {
                 let upstream = self.upstream.name();
                 tracing::debug!(upstream, "a session doubts the upstream: it is asked");

@@ -296,7 +296,11 @@ impl Service {
         if self.is_draining() {
             reasons.push("draining".to_owned());
         }
-        let needed = self.listeners.iter().map(|it| it.upstream);
+        // One that was taken out of the file serves nobody, whatever becomes of its upstream.
+        let rules = self.keeper.rules();
+        let is_served = |index: usize| rules.settings().listener(index).is_some();
+        let served = self.listeners.iter().filter(|it| is_served(it.index));
+        let needed = served.map(|it| it.upstream);
         for number in needed.collect::<BTreeSet<_>>() {
             let upstream = self.upstreams[number].name();
             match self.metrics.condition(number) {

@@ -179,6 +179,7 @@ impl Service {
             let (memory, auth) = (settings.memory, settings.auth);
             let upstream_tls = settings.upstream_tls.clone();
             let limits: Vec<_> = settings.listeners.iter().map(connection_limits).collect();
+            let before = self.keeper.snapshot();
             let replaced = self.keeper.replace(rules, fingerprint, |before| {
                 settle(settings, Some(before), &self.listeners, &self.upstreams)
             });
@@ -200,6 +201,11 @@ impl Service {
             }
             *files = loaded.files;
             self.configuration.in_force();
+            if before.lacks_later(&self.keeper.snapshot()) {
+                // What was declared no more may be learned: it wasn't, because it was declared.
+                let upstreams = self.upstreams.iter();
+                upstreams.for_each(|upstream| upstream.availability.outgrow());
+            }
             self.budget.set(memory);
             let throttle = self.throttle.lock();
             let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);

@@ -99,6 +99,13 @@ impl Rules {
         self.names().says_the_same(other.names()) && self.table().iter().eq(other.table().iter())
     }
 
+    /// Whether commands that are built in or declared here are unknown to the rules that come later.
+    pub fn lacks_later(&self, later: &Self) -> bool {
+        let known = self.table().iter().map(|(_, command)| command);
+        let mut own = known.filter(|command| !command.learned);
+        own.any(|command| later.table().find_full(&command.name).is_none())
+    }
+
     /// What was learned from upstreams.
     pub fn learned(&self) -> Vec<Command> {
         let known = self.table().iter().map(|(_, command)| command);

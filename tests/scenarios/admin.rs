@@ -8,7 +8,9 @@ use serde_json::json;
 
 use crate::support::cli::respgate;
 use crate::support::http::{self, Answer, Scrape, ask, exchange, get};
-use crate::support::{Builder, Proxy, RedisServer, Version, command, eventually, free_port};
+use crate::support::{
+    Builder, Proxy, RedisServer, TestClient, Version, command, eventually, free_port,
+};
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -95,6 +97,42 @@ fn only_upstreams_that_a_listener_needs_make_it_unready() {
             (json!("spare"), json!("down"))
         ]
     );
+}
+
+#[test]
+fn a_listener_that_was_taken_out_of_the_file_makes_nobody_unready_and_refuses_audibly() {
+    let mut old = RedisServer::start(Version::V5_0_6, &[]);
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let port = free_port();
+    let builder = Proxy::builder()
+        .upstream(&server)
+        .upstream_named("old", &format!("address = \"{}\"", old.address()))
+        .listener("upstream = \"main\"")
+        .another_listener("old", port, "upstream = \"old\"");
+    let (builder, ports) = with_admin(builder, "");
+    let proxy = builder.start();
+    let readiness = || get(ports.probe, "/readyz").status;
+    eventually("it is ready", || readiness() == 200);
+    let path = proxy.directory().join("respgate.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (begin, rest) = text.split_once("[[listener]]\nname = \"old\"").unwrap();
+    let (_, rest) = rest.split_once("[upstream.main]").unwrap();
+    proxy.write_file("respgate.toml", &format!("{begin}[upstream.main]{rest}"));
+    proxy.reload_until("a new generation is in force");
+    old.kill();
+    eventually("it is noticed", || {
+        let status = get(ports.admin, "/status").json();
+        status["upstreams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["state"] == "down")
+    });
+    assert_eq!(readiness(), 200);
+    let config = proxy.certs().client_config(Some("cart"));
+    assert!(TestClient::tls(address(port), config).is_err());
+    let refused = |event: &serde_json::Value| event["reason"] == "listener_removed";
+    assert_eq!(proxy.audit_when(refused)[0]["event"], "connection_refused");
 }
 
 #[test]

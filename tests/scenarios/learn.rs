@@ -242,6 +242,33 @@ fn declared_commands_win_over_what_the_module_says() {
 }
 
 #[test]
+fn what_was_learned_may_be_declared_while_it_runs_and_learned_again() {
+    const IN_FORCE: &str = "a new generation is in force";
+    let server = with_module(Version::V7_0_15);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&users(""))
+        .section("[rewrite]\n")
+        .start();
+    let mut client = proxy.client("cart");
+    let mut mget = || client.call(&["FT.MGET", "idx", "other:1"]);
+    // As the module tells it, it has no keys.
+    assert!(!mget().error().contains("NOPERM"));
+    let declared = "[policy.extra_commands]\n\
+         \"FT.MGET\" = { first_key = 2, last_key = -1, write = false, arity = -3 }\n[rewrite]\n";
+    proxy.edit("[rewrite]\n", declared);
+    proxy.reload_until(IN_FORCE);
+    assert_eq!(mget().error(), "NOPERM No permissions to access a key");
+    proxy.edit(declared, "[rewrite]\n");
+    proxy.reload_until(IN_FORCE);
+    eventually("it is learned again", || {
+        let reply = mget();
+        let error = reply.error();
+        !error.contains("NOPERM") && !error.contains("unknown command")
+    });
+}
+
+#[test]
 fn declarations_that_cannot_be_are_all_told() {
     let builder = Proxy::builder()
         .upstream_named("main", "address = \"127.0.0.1:6379\"")
