@@ -45,6 +45,8 @@ pub struct Prepared {
     pub config: Config,
     /// A digest of it, as it was before it was read.
     digest: Fingerprint,
+    /// How the files looked before they were read.
+    seen: watch::Look,
     /// Where `rules` has its users from.
     files: AclFiles,
     /// The scripts that those name, there or not.
@@ -84,6 +86,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let upstreams = std::mem::take(&mut prepared.upstreams);
     let identity = prepared.identity.take();
     let scripts = std::mem::take(&mut prepared.scripts);
+    let seen = std::mem::take(&mut prepared.seen);
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(
@@ -121,6 +124,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         .collect();
     let configuration = Arc::new(ConfigurationFile::new(
         (&config, &scripts),
+        seen,
         &loaded,
         settled.lowered.clone(),
         settled.is_shut_in(),

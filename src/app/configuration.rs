@@ -17,6 +17,7 @@ use super::acl_files::AclFiles;
 use super::commands::Teachers;
 use super::open_files::fit_connections;
 use super::prepare::prepare;
+use super::watch::Look;
 use super::{AppError, Prepared};
 
 /// Where the configuration is, and what it said when the process began.
@@ -42,6 +43,8 @@ pub(super) struct ConfigurationFile {
 struct Said {
     /// The files that it names.
     named: Arc<[PathBuf]>,
+    /// How they looked before they were read.
+    seen: Look,
     parts: Parts,
     /// The warning of few open files.
     lowered: Option<String>,
@@ -63,6 +66,7 @@ type Parts = BTreeMap<String, String>;
 impl ConfigurationFile {
     pub(super) fn new(
         (started, scripts): (&Config, &[PathBuf]),
+        seen: Look,
         loaded: &Loaded,
         lowered: Option<String>,
         shut_in: bool,
@@ -72,6 +76,7 @@ impl ConfigurationFile {
         let named = named(started, scripts);
         let said = Said {
             named: Arc::clone(&named),
+            seen,
             parts: parts(started, loaded),
             lowered,
             level: started.log.level,
@@ -91,6 +96,14 @@ impl ConfigurationFile {
     /// The files and folders that a reload reads.
     pub(super) fn watched(&self) -> Arc<[PathBuf]> {
         Arc::clone(&lock(&self.watched))
+    }
+
+    /// Whether something looks otherwise than when the one in force was read.
+    pub(super) fn differs(&self, now: &Look) -> bool {
+        let in_force = lock(&self.in_force);
+        let seen = &in_force.seen;
+        now.iter()
+            .any(|(path, facts)| seen.get(path) != Some(facts))
     }
 
     /// Looks at these files, too.
@@ -153,6 +166,7 @@ impl ConfigurationFile {
         let stays = stays.iter().map(line).collect();
         let named = named(&prepared.config, &prepared.scripts);
         self.watch(&named);
+        let seen = std::mem::take(&mut prepared.seen);
         let upstreams = std::mem::take(&mut prepared.upstreams);
         let (mut loaded, config) = split(prepared, &upstreams);
         // Under other names or addresses it isn't the one that is spoken to.
@@ -173,6 +187,7 @@ impl ConfigurationFile {
         loaded.changed = changed.cloned().collect();
         *lock(&self.loaded) = Some(Said {
             named,
+            seen,
             parts: says,
             lowered,
             level: config.log.level,
@@ -287,7 +302,7 @@ fn parts(config: &Config, loaded: &Loaded) -> Parts {
 }
 
 /// The files and folders that a configuration and its ACL files name, and the file itself.
-fn named(config: &Config, scripts: &[PathBuf]) -> Arc<[PathBuf]> {
+pub(super) fn named(config: &Config, scripts: &[PathBuf]) -> Arc<[PathBuf]> {
     let mut all = vec![config.path.clone()];
     all.extend(config.acl_files.iter().chain(scripts).cloned());
     for tls in config.listeners.iter().filter_map(|one| one.tls.as_ref()) {
@@ -363,6 +378,7 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::watch::look;
     use crate::telemetry::start_log;
 
     const TEXT: &str = "
@@ -397,11 +413,13 @@ mod tests {
             "user cart on >horse ~* +get\n",
         )
         .unwrap();
-        let prepared = prepare(&path, std::iter::empty(), Teachers::Nobody, None).unwrap();
+        let mut prepared = prepare(&path, std::iter::empty(), Teachers::Nobody, None).unwrap();
+        let seen = std::mem::take(&mut prepared.seen);
         let (loaded, config) = split(prepared, &[]);
         let log = start_log(&config.log).unwrap();
         let file = ConfigurationFile::new(
             (&config, &[]),
+            seen,
             &loaded,
             None,
             false,
@@ -409,7 +427,10 @@ mod tests {
             log.level(),
         );
         let file = Arc::new(file);
+        assert!(!file.differs(&look(&file.watched())));
         assert!(load(&file).is_empty());
+        file.in_force();
+        assert!(!file.differs(&look(&file.watched())));
 
         fs::write(dir.path().join("more.acl"), "user cart on >horse ~* +set\n").unwrap();
         let text = TEXT.replace("[\"users.acl\"]", "[\"more.acl\"]");
@@ -419,12 +440,16 @@ mod tests {
         assert_eq!(load(&file), changed);
         assert_eq!(load(&file), changed);
         assert_eq!(lock(&file.in_force).level, LogLevel::Error);
+        assert!(file.differs(&look(&file.watched())));
         // Whoever mends what didn't come in force may do so in either.
         let watches = |name: &str| file.watched().contains(&dir.path().join(name));
         assert!(watches("users.acl") && watches("more.acl"));
 
+        // What has changed since it was read is still to be read.
+        fs::write(dir.path().join("more.acl"), "user cart off\n").unwrap();
         file.in_force();
-        assert!(load(&file).is_empty());
+        assert!(file.differs(&look(&file.watched())));
+        assert_eq!(load(&file), ["policy.acl_files"]);
         assert_eq!(lock(&file.in_force).level, LogLevel::Warn);
         file.in_force();
         assert!(!watches("users.acl") && watches("more.acl"));

@@ -16,8 +16,9 @@ use crate::tls::ServerTls;
 
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
-use super::configuration::file_digest;
+use super::configuration::{file_digest, named};
 use super::privileges::Identity;
+use super::watch::look;
 use super::{AppError, Prepared};
 
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
@@ -34,9 +35,18 @@ pub fn prepare(
     written: Option<&AuditSink>,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
-    // Before anything is read: where the file changes meanwhile, the next load finds a difference.
+    // Before anything is read: what changes meanwhile is noticed by that.
+    let mut seen = look(&[path.to_owned()]);
     let digest = file_digest(path);
-    let config = match config::load(path, environment) {
+    let loaded = config::load(path, environment);
+    if digest != file_digest(path) {
+        // Its digest would stand for what it doesn't say.
+        let path = path.display();
+        return Err(AppError::Configuration(vec![format!(
+            "{path}: is changed while it is read: try again"
+        )]));
+    }
+    let config = match loaded {
         Ok(loaded) => Some((loaded.config, loaded.warnings)),
         Err(error) => {
             problems.extend(error.problems.0.iter().map(ToString::to_string));
@@ -47,11 +57,21 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let itself = std::mem::take(&mut seen);
+    seen = look(&named(&config, &[]));
+    seen.extend(itself);
     // First of all: they may be asked for commands.
     let upstreams = load_upstreams(&config, &mut problems, &mut warnings);
     let files = AclFiles::of(&config);
     let text = files.read();
-    let scripts = text.scripts.keys().cloned().collect();
+    let scripts: Vec<_> = text.scripts.keys().cloned().collect();
+    // They are known only now that they are read: read again, they say the same, or count as changed.
+    if !scripts.is_empty() {
+        let looked = look(&scripts);
+        if files.read().scripts == text.scripts {
+            seen.extend(looked);
+        }
+    }
     let Compiled {
         table,
         names,
@@ -99,6 +119,7 @@ pub fn prepare(
                 scripts,
                 config,
                 digest,
+                seen,
                 rules,
                 listeners,
                 upstreams,

@@ -4,6 +4,7 @@
 //! Kubernetes swaps a link two folders further up, on file systems that tell nothing, and where a file
 //! is not there for a moment.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use crate::proxy::{Cause, Service};
 use super::configuration::ConfigurationFile;
 use super::reload;
 
-/// What can be told of a file without reading it; behind all links.
-type Look = Vec<(PathBuf, Option<Facts>)>;
+/// What can be told of files without reading them, behind all links; `None`: it isn't there.
+pub(super) type Look = BTreeMap<PathBuf, Option<Facts>>;
 
+/// What can be told of a file without reading it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Facts {
+pub(super) struct Facts {
     device: u64,
     inode: u64,
     size: u64,
@@ -29,8 +31,13 @@ struct Facts {
     changed: (i64, i64),
 }
 
-/// Looks every `period`, for ever, and reloads when something has changed and is as it was at the last
-/// look: who writes a certificate and then its key is given the time between.
+/// What has failed is tried again after so many looks, half a minute by default: the reason may lie in
+/// a file that isn't looked at, or in the time (a certificate that isn't valid yet).
+const AGAIN: u32 = 30;
+
+/// Looks every `period`, for ever, and reloads when something isn't as it was when the configuration in
+/// force was read, and is as it was at the last look: who writes a certificate and then its key is given
+/// the time between.
 pub(super) async fn watch(
     service: Arc<Service>,
     configuration: Arc<ConfigurationFile>,
@@ -38,33 +45,50 @@ pub(super) async fn watch(
 ) {
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut loaded = None;
     let mut last = None;
+    // What the last attempt has found, and looks since.
+    let mut tried = None;
+    let mut looks = 0;
     loop {
         tick.tick().await;
-        let named = configuration.watched();
+        let watched = Arc::clone(&configuration);
         // A file system may take its time.
-        let Ok(now) = tokio::task::spawn_blocking(move || look(&named)).await else {
+        let looked = tokio::task::spawn_blocking(move || look(&watched.watched())).await;
+        let Ok(now) = looked else {
             continue;
         };
-        let known = loaded.get_or_insert_with(|| now.clone());
         let settled = last.as_ref() == Some(&now);
-        if *known != now && settled {
-            let service = Arc::clone(&service);
-            // A failure is not tried again before the next change.
-            let _ = tokio::task::spawn_blocking(move || reload(&service, Cause::File)).await;
-            loaded = Some(now.clone());
-        }
         last = Some(now);
+        let Some(now) = last
+            .as_ref()
+            .filter(|now| settled && configuration.differs(now))
+        else {
+            continue;
+        };
+        looks += 1;
+        let cause = match tried.as_ref() == Some(now) {
+            false => Cause::File,
+            true if looks >= AGAIN => Cause::Again,
+            true => continue,
+        };
+        looks = 0;
+        let (service, watched) = (Arc::clone(&service), Arc::clone(&configuration));
+        let attempt = move || {
+            let _ = reload(&service, cause);
+            // One that has failed may name other files, which have not changed by that.
+            look(&watched.watched())
+        };
+        tried = tokio::task::spawn_blocking(attempt).await.ok();
     }
 }
 
-fn look(paths: &[PathBuf]) -> Look {
-    let mut seen = Vec::new();
+/// Looks at files, and at what is in folders.
+pub(super) fn look(paths: &[PathBuf]) -> Look {
+    let mut seen = Look::new();
     for path in paths {
         let metadata = fs::metadata(path).ok();
         let is_folder = metadata.as_ref().is_some_and(Metadata::is_dir);
-        seen.push((path.clone(), metadata.map(|one| Facts::of(&one))));
+        seen.insert(path.clone(), metadata.map(|one| Facts::of(&one)));
         if is_folder {
             look_into(path, &mut seen);
         }
@@ -77,11 +101,9 @@ fn look_into(folder: &Path, seen: &mut Look) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
+    for path in entries.flatten().map(|entry| entry.path()) {
         let facts = fs::metadata(&path).ok().map(|one| Facts::of(&one));
-        seen.push((path, facts));
+        seen.insert(path, facts);
     }
 }
 

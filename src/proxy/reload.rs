@@ -84,6 +84,8 @@ pub enum Cause {
     Signal,
     /// A file has changed.
     File,
+    /// The same, and it has failed before: nobody is told the same problems once more.
+    Again,
     /// `POST /reload`.
     Admin,
 }
@@ -143,7 +145,7 @@ impl Cause {
     pub fn label(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
-            Self::File => "file",
+            Self::File | Self::Again => "file",
             Self::Admin => "admin",
         }
     }
@@ -163,7 +165,7 @@ impl Service {
     pub fn reload(&self, cause: Cause) -> Result<Reloaded, Vec<String>> {
         // One at a time, from the first file to the swap: who has read last must be in force last.
         let turn = self.reloading.lock();
-        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
+        let mut last_problems = turn.unwrap_or_else(PoisonError::into_inner);
         let Reading { read, mut files } = self.read_configuration();
         let mut warnings = Vec::new();
         let done = read.and_then(|loaded| {
@@ -227,8 +229,12 @@ impl Service {
         let by = (cause.label(), cause.label());
         match &done {
             Ok(reloaded) => self.tell_reloaded(by, reloaded, &warnings),
+            Err(problems) if cause == Cause::Again && *problems == *last_problems => {
+                tracing::debug!("reload: it fails for the same reasons still");
+            }
             Err(problems) => self.tell_failed(by, problems),
         }
+        *last_problems = done.as_ref().err().cloned().unwrap_or_default();
         done
     }
 

@@ -41,7 +41,7 @@ pub struct Service {
     /// Where all of it comes from.
     pub(super) configuration: Box<dyn Configuration>,
     /// Held by the one whole reload at a time.
-    pub(super) reloading: Mutex<()>,
+    pub(super) reloading: Mutex<Vec<String>>,
     /// Where the users come from. Held while what was loaded changes.
     pub(super) files: Mutex<Arc<dyn PolicyFiles>>,
     pub(super) listeners: Vec<Arc<Listening>>,

@@ -306,6 +306,30 @@ fn a_file_that_changes_is_read_by_itself() {
 }
 
 #[test]
+fn what_could_not_be_read_for_a_moment_is_tried_again_and_told_once() {
+    let server = RedisServer::start(Version::V7_0_15, &["--requirepass", "horse"]);
+    let proxy = Proxy::builder()
+        .upstream_with(&server, "password_file = \"password\"")
+        .file("password", "horse\n")
+        .section("[runtime]\nwatch_files = \"50ms\"\n")
+        .allow_error("reload")
+        .start();
+    let mut cart = proxy.client("cart");
+    assert_eq!(cart.call(&["SET", "cart:1", "a"]), ok());
+    // Whoever renews it empties it first; and just then something else changes.
+    proxy.write_file("password", "");
+    proxy.write_users(&USERS.replace("-@admin", "-@admin -set"));
+    let failed = |event: &serde_json::Value| event["event"] == "reload_failed";
+    proxy.audit_when(failed);
+    proxy.write_file("password", "horse\n");
+    eventually(
+        "the users are read though no file has changed since",
+        || cart.call(&["SET", "cart:1", "b"]).is_error(),
+    );
+    assert_eq!(proxy.audit_when(failed).len(), 1);
+}
+
+#[test]
 fn a_script_that_changes_and_a_file_that_comes_late_are_read_by_themselves() {
     let server = server();
     // In a folder that nothing else is in.
