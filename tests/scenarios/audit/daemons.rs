@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::sinks::TOLD;
+use super::sinks::{BATCH, TOLD, batch};
 use crate::support::redis::fetched;
 use crate::support::{
     Builder, Daemon, Namespace, Proxy, RedisServer, Reply, TestClient, Version, command,
@@ -395,6 +396,39 @@ fn under_load_a_log_daemon_that_restarts_loses_no_more_than_what_it_had_not_read
         let counts = log.messages();
         let is_count = |message: &Message| message.event["event"] == "audit_dropped";
         assert!(!counts.iter().any(is_count), "too many waited");
+    }
+}
+
+#[test]
+fn what_a_log_daemon_that_hangs_has_no_room_for_is_counted_in_what_it_gets() {
+    for way in WAYS {
+        let server = RedisServer::start(Version::V8_2_3, &[]);
+        let Some(log) = Log::start(way) else {
+            return;
+        };
+        let proxy = log.builder(&server).start();
+        let mut client = proxy.client("cart");
+        let daemon = log.daemon.as_ref().unwrap();
+        daemon.signal(Signal::STOP);
+        // More than may wait.
+        let sent = 20_000;
+        for _ in 0..sent / BATCH {
+            assert_eq!(batch(&mut client), BATCH);
+        }
+        daemon.signal(Signal::CONT);
+        let (mut told, mut counted) = (0, 0);
+        eventually("each has its line, or is counted", || {
+            let messages = log.messages();
+            let is_told = |message: &&Message| {
+                message.event["user"] == "cart" && message.event["verdict"] == "allow"
+            };
+            told = messages.iter().filter(is_told).count();
+            let counts = messages.iter().filter_map(|it| it.event["count"].as_u64());
+            counted = counts.sum::<u64>() as usize;
+            told + counted >= sent
+        });
+        assert_eq!(told + counted, sent, "{way:?}: {told} and {counted}");
+        assert!(told > 1_000 && counted > 0, "{way:?}: {told} and {counted}");
     }
 }
 

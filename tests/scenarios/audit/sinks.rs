@@ -21,7 +21,7 @@ const MISCONF: &str =
 pub(super) const TOLD: &str = "the audit can't be written";
 
 /// Requests of one write.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 /// A proxy that writes everything to this file.
 pub(super) fn builder(server: &RedisServer, path: &Path, lines: &str) -> Builder {
@@ -52,7 +52,7 @@ fn reader(pipe: &Path) -> File {
 
 /// One batch of GETs; how many of them were served, and the rest was refused for the audit's sake.
 #[track_caller]
-fn batch(client: &mut TestClient) -> usize {
+pub(super) fn batch(client: &mut TestClient) -> usize {
     let requests = [&["GET", "cart:1"][..]; BATCH];
     client.send(pipeline(&requests));
     let replies = (0..BATCH).map(|_| client.read_reply());

@@ -137,9 +137,12 @@ impl Daemon {
     /// Tells it to end, and waits for that.
     #[track_caller]
     pub fn terminate(mut self) {
-        let pid = Pid::from_child(&self.0);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         super::eventually("the daemon ends", || self.has_ended());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("the daemon is gone");
     }
 
     pub fn has_ended(&mut self) -> bool {
