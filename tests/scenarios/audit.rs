@@ -1,5 +1,7 @@
 //! What the audit says, where it goes, and what becomes of commands when it can't be written.
 
+mod daemons;
+mod logrotate;
 mod sinks;
 
 use std::collections::BTreeSet;

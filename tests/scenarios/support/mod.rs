@@ -5,16 +5,18 @@ pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod http;
+pub mod namespace;
 pub mod proxy;
 pub mod redis;
 pub mod topology;
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
 pub use client::{Reply, TestClient, command, pipeline};
+pub use namespace::{Daemon, Namespace};
 pub use proxy::{Builder, Proxy};
 pub use redis::{RedisServer, Version};
 
@@ -47,6 +49,26 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Does `load` again and again beside `play`, until that has ended, well or not.
+pub fn under_load(mut load: impl FnMut() + Send, play: impl FnOnce()) {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                load();
+            }
+        });
+        let _end = End(&ended);
+        play();
+    });
 }
 
 /// A line of `/proc/PID/status` that holds a size, in bytes.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Certs, PATIENCE, RedisServer, TestClient, free_port, proc_status_bytes};
+use super::{Certs, Namespace, PATIENCE, RedisServer, TestClient, free_port, proc_status_bytes};
 
 /// The users of a proxy that the test says nothing about.
 pub const USERS: &str = "\
@@ -73,6 +73,8 @@ pub struct Builder {
     own_certificates: bool,
     /// Shell commands that the program is started behind.
     before: String,
+    /// The words before all of that.
+    within: Vec<String>,
     environment: Vec<(String, String)>,
     stdin: Option<Arc<OwnedFd>>,
 }
@@ -106,6 +108,7 @@ impl Builder {
             certs: Certs::shared(),
             own_certificates: false,
             before: String::new(),
+            within: Vec::new(),
             environment: Vec::new(),
             stdin: None,
         }
@@ -225,6 +228,12 @@ impl Builder {
     /// A shell command that is run before it, where the configuration is.
     pub fn before(mut self, text: &str) -> Self {
         self.before.push_str(&format!("{text} && "));
+        self
+    }
+
+    /// It runs in there, with the machine's network and files.
+    pub fn within(mut self, namespace: &Namespace) -> Self {
+        self.within = namespace.enter().to_vec();
         self
     }
 
@@ -358,16 +367,14 @@ impl Builder {
     }
 
     fn spawn(&self, dir: TempDir, port: u16, config: &Path) -> Result<Proxy, String> {
-        let program = env!("CARGO_BIN_EXE_respgate");
-        let mut command = match self.before.is_empty() {
-            true => Command::new(program),
-            false => {
-                let mut shell = Command::new("sh");
-                let text = format!("{}exec \"$0\" \"$@\"", self.before);
-                shell.args(["-c", &text, program]);
-                shell
-            }
-        };
+        let mut words = self.within.clone();
+        if !self.before.is_empty() {
+            let text = format!("{}exec \"$0\" \"$@\"", self.before);
+            words.extend(["sh".to_owned(), "-c".to_owned(), text]);
+        }
+        words.push(env!("CARGO_BIN_EXE_respgate").to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         let stdin = match &self.stdin {
             None => Stdio::null(),
             Some(socket) => Stdio::from(socket.try_clone().unwrap()),
