@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::admin;
 use crate::app::{self, AppError, Prepared, Teachers};
-use crate::config;
+use crate::config::{self, Bind};
 use crate::demo;
 use crate::policy::{PasswordHash, Whereabouts, explain};
 use crate::resp::OwnedArgs;
@@ -53,12 +53,14 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
     },
-    /// Ask the respgate that runs with this configuration whether it is ready, at admin.probe or
-    /// admin.bind. Exit code 0: yes, 1: no.
+    /// Ask a respgate that runs whether it is ready. Exit code 0: yes, 1: no.
     Healthcheck {
-        /// The configuration file.
-        #[arg(long)]
-        config: PathBuf,
+        /// Its configuration file: it is asked at admin.probe, or else at admin.bind.
+        #[arg(long, required_unless_present = "address")]
+        config: Option<PathBuf>,
+        /// Where it is asked, whatever the file says by now: an address and port, or "unix:/path".
+        #[arg(long, conflicts_with = "config")]
+        address: Option<Bind>,
         /// Only whether it is alive, whatever its upstreams do.
         #[arg(long)]
         live: bool,
@@ -108,7 +110,15 @@ pub fn main() -> ExitCode {
             user,
             command,
         } => explain_one(&config, &user, &command),
-        Command::Healthcheck { config, live } => healthcheck(&config, live),
+        Command::Healthcheck {
+            config,
+            address,
+            live,
+        } => match address {
+            Some(address) => Ok(healthcheck(&address, live)),
+            None => admin_address(&config.unwrap_or_default())
+                .map(|address| healthcheck(&address, live)),
+        },
         Command::Demo { once } => demo::run(once)
             .map(|()| 0)
             .map_err(|error| AppError::Start(vec![error.to_string()])),
@@ -225,7 +235,7 @@ fn explain_one(path: &std::path::Path, user: &str, command: &[OsString]) -> Resu
 }
 
 /// What else may be wrong with the file by now is no news of the process that runs.
-fn healthcheck(path: &std::path::Path, live: bool) -> Result<u8, AppError> {
+fn admin_address(path: &std::path::Path) -> Result<Bind, AppError> {
     let config = match config::load(path, config::environment()) {
         Ok(loaded) => loaded.config,
         Err(error) => match error.partial {
@@ -237,19 +247,22 @@ fn healthcheck(path: &std::path::Path, live: bool) -> Result<u8, AppError> {
         },
     };
     let admin = config.admin;
-    let Some(address) = admin.probe.or(admin.bind) else {
+    admin.probe.or(admin.bind).ok_or_else(|| {
         let problem = "admin: there is nobody to ask: set admin.probe or admin.bind";
         let problem = format!("{}: {problem}", path.display());
-        return Err(AppError::Configuration(vec![problem]));
-    };
-    match admin::ask_health(&address, live) {
+        AppError::Configuration(vec![problem])
+    })
+}
+
+fn healthcheck(address: &Bind, live: bool) -> u8 {
+    match admin::ask_health(address, live) {
         Ok(text) => {
             say(&text);
-            Ok(0)
+            0
         }
         Err(reason) => {
             complain(&reason);
-            Ok(1)
+            1
         }
     }
 }

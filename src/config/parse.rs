@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -104,6 +105,14 @@ pub(super) fn bind(text: &str, base: &Path) -> Result<Bind, String> {
         "must be an address and port such as \"127.0.0.1:6380\" or \"[::1]:6380\", or \"unix:/path\""
             .to_owned()
     })
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        bind(text, Path::new(""))
+    }
 }
 
 /// Where an upstream is: "host:port", `[v6]:port` or "unix:/path" (relative to `base`).

@@ -436,10 +436,16 @@ fn the_health_check_ends_with_what_the_proxy_says() {
     let text = std::fs::read_to_string(config).unwrap();
     proxy.write_file("respgate.toml", &text.replace("[policy]", "[policies]"));
     check(&["--live"]).expect_code(0);
+    proxy.write_file("respgate.toml", "[policy");
+    check(&["--live"]).expect_code(78);
+    let address = ports.probe.to_string();
+    let by_address = ["healthcheck", "--address", &address, "--live"];
+    respgate(&by_address).expect_code(0);
     proxy.write_file("respgate.toml", &text);
     proxy.terminate();
     proxy.wait();
     check(&["--live"]).expect_code(1);
+    respgate(&by_address).expect_code(1);
 
     let silent = std::net::TcpListener::bind(ports.probe).unwrap();
     let outcome = check(&[]).expect_code(1);

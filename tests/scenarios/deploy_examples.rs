@@ -255,8 +255,11 @@ fn the_compose_file_mounts_what_respgate_accepts() {
     assert!(find(&documents[0], "services.redis").is_some());
     root.check();
     assert_eq!(
-        words(service, "healthcheck.test")[1..],
-        ["/usr/local/bin/respgate", "healthcheck", "--config", CONFIG]
+        words(service, "healthcheck.test")[1..].join(" "),
+        format!(
+            "/usr/local/bin/respgate healthcheck --address 127.0.0.1:{}",
+            probe(&config)
+        )
     );
     assert_eq!(at(service, "read_only").as_bool(), Some(true));
     assert_eq!(words(service, "cap_drop"), ["ALL"]);
