@@ -4,7 +4,6 @@
 //! editors, certbot) or by the links of a Kubernetes mount. A rule on the file would end with it.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +49,7 @@ const SYSTEM: &[&str] = &[
     "/usr/lib",
     "/usr/lib64",
     "/usr/local/lib",
+    // The trust store is read before, or by a reload that is the first to find an upstream without `ca`.
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
     "/usr/share/zoneinfo",
@@ -121,12 +121,6 @@ impl Access {
             }
         }
         for upstream in &config.upstreams {
-            if upstream.tls.as_ref().is_some_and(|tls| tls.ca.is_none()) {
-                let moved = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
-                for path in moved.into_iter().filter_map(env::var_os) {
-                    access.read.extend(env::split_paths(&path));
-                }
-            }
             for address in &upstream.addresses {
                 if let UpstreamAddress::Tcp { port, .. } = address {
                     access.ports.insert(*port);
