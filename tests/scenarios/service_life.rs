@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
@@ -401,6 +401,42 @@ fn root_is_dropped_in_every_thread_and_a_reload_works_without_it() {
     open_to_all(proxy.directory());
     open_to_all(proxy.certs().dir());
     proxy.reload("user cart on ~* +@all\nuser admin on ~* +@all\nuser search on +ping\n");
+}
+
+#[test]
+fn unix_sockets_are_those_of_the_user_that_it_becomes() {
+    if !is_root() {
+        return;
+    }
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .also_bind("unix:own.sock")
+        .section("[runtime]\nuser = 64001\ngroup = 64002")
+        .section("[admin]\nbind = \"unix:admin.sock\"\nprobe = \"unix:probe.sock\"")
+        .before("umask 007")
+        .start();
+    let dir = proxy.directory();
+    for name in ["own.sock", "admin.sock", "probe.sock"] {
+        let found = fs::metadata(dir.join(name)).unwrap();
+        let found = (found.uid(), found.gid(), found.mode() & 0o777);
+        assert_eq!(found, (64001, 64002, 0o770), "{name}");
+    }
+    // The user itself asks how it is, and who shares its group.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.join("respgate");
+    fs::copy(env!("CARGO_BIN_EXE_respgate"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let configuration = dir.join("respgate.toml");
+    fs::set_permissions(&configuration, fs::Permissions::from_mode(0o644)).unwrap();
+    for (uid, gid) in [(64001, 64001), (64003, 64002)] {
+        let mut other = Command::new(&program);
+        other.args(["healthcheck", "--config"]).arg(&configuration);
+        std::os::unix::process::CommandExt::uid(&mut other, uid);
+        std::os::unix::process::CommandExt::gid(&mut other, gid);
+        let output = other.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
 }
 
 #[test]
