@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -13,6 +14,8 @@ use landlock::{
 };
 
 use crate::config::{AuditDecisions, AuditSink, Bind, Config, UpstreamAddress};
+
+use super::acl_files::acl_files;
 
 /// What may be opened.
 #[derive(Debug, Default)]
@@ -206,25 +209,41 @@ pub(super) fn files(config: &Config) -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Which of these files the process, as it now is, can't read: key, path and reason.
-pub(super) fn unreadable(config: &Config) -> Vec<(String, String)> {
+/// Which of these files the process, as it now is, can't read: key, path and reason. `scripts` as for
+/// [`Access::of`].
+pub(super) fn unreadable(config: &Config, scripts: &[PathBuf]) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
+    let mut look = |key: &str, path: &Path| {
+        if let Err(error) = try_reading(path) {
+            let reason = format!("{}: can't be read: {error}", path.display());
+            wrong.push((key.to_owned(), reason));
+        }
+    };
     for (key, path) in files(config) {
-        let tried = fs::metadata(&path).and_then(|metadata| {
-            if metadata.is_dir() {
-                return fs::read_dir(&path).map(drop);
-            }
-            // Opening a pipe would wait for its writer, and take from what it says.
-            match metadata.is_file() {
-                true => File::open(&path).map(drop),
-                false => Ok(()),
-            }
-        });
-        if let Err(error) = tried {
-            wrong.push((key, format!("{}: can't be read: {error}", path.display())));
+        look(&key, &path);
+        if path.is_dir() {
+            let inside = acl_files(&path).unwrap_or_default();
+            inside.iter().for_each(|path| look(&key, path));
         }
     }
+    // Where a script was looked for and isn't, it is elsewhere.
+    let there = |path: &&PathBuf| !matches!(path.try_exists(), Ok(false));
+    for path in scripts.iter().filter(there) {
+        look("policy.acl_files", path);
+    }
     wrong
+}
+
+fn try_reading(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return fs::read_dir(path).map(drop);
+    }
+    // Opening a pipe would wait for its writer, and take from what it says.
+    match metadata.is_file() {
+        true => File::open(path).map(drop),
+        false => Ok(()),
+    }
 }
 
 /// The folder of a file, and that of the file that it is a link to.
@@ -313,18 +332,45 @@ mod tests {
     fn what_cannot_be_read_is_told_with_its_key() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let keys: Vec<_> = unreadable(&config)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        let keys = |scripts: &[PathBuf]| -> Vec<_> {
+            let wrong = unreadable(&config, scripts).into_iter();
+            wrong.map(|(key, _)| key).collect()
+        };
         assert_eq!(
-            keys,
+            keys(&[dir.path().join("not-there.lua")]),
             [
                 "policy.acl_files[0]",
                 "policy.acl_files[1]",
                 "listener.main.tls.cert",
                 "listener.main.tls.key",
                 "listener.main.tls.client_ca"
+            ]
+        );
+        // A link that leads in a circle is there and can't be read, whoever tries.
+        let circle = |name: &str| {
+            let path = dir.path().join(name);
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            path
+        };
+        fs::create_dir(dir.path().join("acl")).unwrap();
+        circle("acl/one.acl");
+        circle("acl/.not-meant");
+        circle("acl/not-named.lua");
+        let wrong = unreadable(&config, &[circle("named.lua")]);
+        let of_policy = |(key, _): &&(String, String)| key.starts_with("policy.");
+        let shown: Vec<_> = (wrong.iter().filter(of_policy))
+            .map(|(key, reason)| {
+                let path = reason.split(": ").next().unwrap();
+                let path = Path::new(path).strip_prefix(dir.path()).unwrap();
+                (key.as_str(), path.to_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("policy.acl_files[0]", "acl/one.acl"),
+                ("policy.acl_files[1]", "users/one.acl"),
+                ("policy.acl_files", "named.lua"),
             ]
         );
     }

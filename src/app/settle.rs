@@ -66,7 +66,7 @@ pub(super) fn settle(
     };
     let mut warnings = Vec::new();
     let mut errors = Vec::new();
-    for (key, reason) in sandbox::unreadable(config) {
+    for (key, reason) in sandbox::unreadable(config, scripts) {
         let line = match key.is_empty() {
             true => reason,
             false => format!("{file}: {key}: {reason}"),

@@ -440,6 +440,41 @@ fn unix_sockets_are_those_of_the_user_that_it_becomes() {
 }
 
 #[test]
+fn each_file_of_an_acl_folder_and_each_script_that_the_user_cannot_read_is_warned_of() {
+    if !is_root() {
+        return;
+    }
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let users =
+        "user cart on ~cart:* +@all script=kept.lua script=open.lua\nuser admin on ~* +@all\n";
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\nuser = 64001\ngroup = 64002")
+        .certs(own_certs())
+        .users(users)
+        .file("kept.acl", "user search on +ping\n")
+        .file("kept.lua", "return 1")
+        .file("open.lua", "return 2")
+        // A folder by the name of the file.
+        .before("mkdir -m 755 all && mv *.acl *.lua all && mv all users.acl")
+        .before("chmod 755 . && chmod 644 users.acl/* && chmod 600 users.acl/kept.*")
+        .allow_error("reload")
+        .start();
+    let log = proxy.log_text();
+    let warned: Vec<_> = ["kept.acl", "kept.lua", "open.lua", "users.acl/users.acl"]
+        .into_iter()
+        .filter(|name| log.contains(&format!("{name}: can't be read")))
+        .collect();
+    assert_eq!(warned, ["kept.acl", "kept.lua"], "{log}");
+    proxy.reload_until("the old generation stays in force");
+    open_to_all(&proxy.directory().join("users.acl"));
+    open_to_all(proxy.certs().dir());
+    let configuration = proxy.directory().join("respgate.toml");
+    fs::set_permissions(configuration, fs::Permissions::from_mode(0o644)).unwrap();
+    proxy.reload_until("reload: nothing has changed");
+}
+
+#[test]
 fn who_is_known_by_name_gets_the_groups_that_the_system_says() {
     if !is_root() {
         return;
