@@ -76,6 +76,9 @@ const SYSTEM: &[&str] = &[
 /// Names are asked for by TCP where the answer is long.
 const DNS: u16 = 53;
 
+/// Links that are followed, as many as the kernel does.
+const LINKS: usize = 40;
+
 /// What is handled, so that everything else of it is refused. Later versions of the interface ask for
 /// the paths of unix sockets, too: those of NOTIFY_SOCKET, syslog, nscd and the resolver are many, and
 /// they don't give files away.
@@ -248,7 +251,7 @@ fn try_reading(path: &Path) -> io::Result<()> {
 
 /// The folder of a file, and that of the file that it is a link to.
 fn around(path: &Path, into: &mut BTreeSet<PathBuf>) {
-    for path in [Some(path.to_owned()), fs::canonicalize(path).ok()] {
+    for path in [Some(path.to_owned()), end_of_links(path)] {
         let Some(path) = path else { continue };
         match path.parent() {
             // A file in the root folder is meant alone.
@@ -256,6 +259,23 @@ fn around(path: &Path, into: &mut BTreeSet<PathBuf>) {
             _ => into.insert(path),
         };
     }
+}
+
+/// The file that a path leads to, or would if it were there: what opens the audit makes it. `None`: it
+/// leads nowhere.
+fn end_of_links(path: &Path) -> Option<PathBuf> {
+    if let Ok(path) = fs::canonicalize(path) {
+        return Some(path);
+    }
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&path) else {
+            return Some(path);
+        };
+        path.pop();
+        path.push(next);
+    }
+    None
 }
 
 /// The empty path is the working folder.
@@ -326,6 +346,27 @@ mod tests {
         assert!(access.read.contains(Path::new("/ca.pem")));
         assert!(!access.read.contains(Path::new("/")));
         assert_eq!(access.ports.into_iter().collect::<Vec<_>>(), [53, 7000]);
+    }
+
+    #[test]
+    fn links_to_what_is_not_there_yet_open_the_folder_where_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = fs::canonicalize(dir.path()).unwrap();
+        let link = |from: &str, to: &str| std::os::unix::fs::symlink(to, dir.join(from)).unwrap();
+        for name in ["log", "near", "far"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        link("log/audit", "../near/audit");
+        link("near/audit", dir.join("far/audit").to_str().unwrap());
+        link("log/circle", "circle");
+        let found = |name: &str| {
+            let mut into = BTreeSet::new();
+            around(&dir.join(name), &mut into);
+            into
+        };
+        assert!(found("log/audit").contains(&dir.join("far")));
+        assert_eq!(found("log/circle"), [dir.join("log")].into());
+        assert_eq!(found("log/none"), [dir.join("log")].into());
     }
 
     #[test]

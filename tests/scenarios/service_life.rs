@@ -647,6 +647,22 @@ fn landlock_lets_it_do_its_work_and_nothing_beside_it() {
     });
 }
 
+#[test]
+fn an_audit_that_is_a_link_to_what_is_not_there_yet_is_written() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("audit.jsonl");
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[audit]\npath = \"audit.jsonl\"")
+        .before(&format!("ln -s '{}' audit.jsonl", target.display()))
+        .start();
+    assert!(proxy.client("cart").call(&["FLUSHALL"]).is_error());
+    eventually("the audit", || {
+        fs::read_to_string(&target).is_ok_and(|text| text.contains("flushall"))
+    });
+}
+
 /// Commands that wait for a Redis that sleeps; who sent them.
 fn owed(proxy: &Proxy, server: &RedisServer, seconds: &str) -> Vec<TestClient> {
     let mut clients: Vec<TestClient> = (0..8).map(|_| proxy.client("cart")).collect();
