@@ -30,12 +30,13 @@ use crate::proxy::{
 };
 use crate::session::Rules;
 use crate::telemetry::{Audit, start_log};
+use crate::tls::SystemRoots;
 
 use acl_files::AclFiles;
 use configuration::{ConfigurationFile, split};
 
 pub use commands::Teachers;
-pub use prepare::prepare;
+pub use prepare::{Kept, prepare};
 pub use upstreams::check_upstreams;
 
 /// A checked configuration with everything that it names loaded.
@@ -57,6 +58,8 @@ pub struct Prepared {
     pub listeners: Vec<ListenerParts>,
     /// The way to each upstream, by the index that listeners know it by.
     pub upstreams: Vec<Connector>,
+    /// Who is trusted where one of those names no authority.
+    roots: SystemRoots,
     /// What is no reason not to start, and should be looked at.
     pub warnings: Vec<String>,
     /// Who the process is to be; `None`: who it is.
@@ -87,6 +90,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let identity = prepared.identity.take();
     let scripts = std::mem::take(&mut prepared.scripts);
     let seen = std::mem::take(&mut prepared.seen);
+    let roots = prepared.roots.clone();
     // Before there is a second thread, and so before the log.
     let listeners = &mut prepared.listeners;
     let settled = settle::settle(
@@ -128,7 +132,7 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
         &loaded,
         settled.lowered.clone(),
         settled.is_shut_in(),
-        environment,
+        (environment, roots),
         log.level(),
     ));
     let service = Service::new(ServiceParts {

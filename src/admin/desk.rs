@@ -1,7 +1,7 @@
 //! From a request to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
@@ -9,7 +9,7 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::proxy::{Cause, Reloaded, Service};
+use crate::proxy::{Cause, RefusalLog, Reloaded, Service};
 use crate::telemetry::LogLosses;
 use crate::telemetry::metrics::{self, Family, Kind, expose};
 
@@ -21,6 +21,8 @@ pub(super) struct Desk {
     service: Arc<Service>,
     losses: LogLosses,
     guard: Arc<Guard>,
+    /// Its own: who asks here for nothing keeps no refused connection out of the log.
+    refusals: RefusalLog,
     reload: Reload,
 }
 
@@ -53,6 +55,7 @@ impl Desk {
             service,
             losses,
             guard: Arc::new(guard),
+            refusals: RefusalLog::default(),
             reload,
         }
     }
@@ -67,7 +70,11 @@ impl Desk {
         match admitted {
             Ok(Ok(())) => {}
             Ok(Err(Refused(status, reason))) => {
-                tracing::info!(%method, path = shown(&path), reason, "admin: refused");
+                if let Some(suppressed) = self.refusals.ask(Instant::now()) {
+                    let suppressed = (suppressed > 0).then_some(suppressed);
+                    let path = shown(&path);
+                    tracing::info!(%method, path, reason, suppressed, "admin: refused");
+                }
                 return Answer::text(status, reason).into_response();
             }
             Err(_) => return broken().into_response(),

@@ -4,6 +4,7 @@
 //! ask, which the address alone would let in.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::http::request::Parts;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{Bind, Secret};
+use crate::proxy::RefusalLog;
 
 /// The paths that say no more than yes or no.
 pub(super) const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -30,6 +32,8 @@ pub(super) struct Guard {
     pub(super) scope: Scope,
     reach: Reach,
     token_file: Option<PathBuf>,
+    /// Of a token's file that can't be used: whoever asks can make such lines.
+    troubles: RefusalLog,
 }
 
 /// From where the address can be reached.
@@ -71,6 +75,7 @@ impl Guard {
             scope,
             reach,
             token_file,
+            troubles: RefusalLog::default(),
         }
     }
 
@@ -116,10 +121,14 @@ impl Guard {
         };
         // Anew each time: who exchanges the file has exchanged the token.
         let token = Secret::read_token(path).map_err(|error| {
-            tracing::warn!(
-                error,
-                "admin.token_file can't be used: requests are refused"
-            );
+            if let Some(suppressed) = self.troubles.ask(Instant::now()) {
+                let suppressed = (suppressed > 0).then_some(suppressed);
+                tracing::warn!(
+                    error,
+                    suppressed,
+                    "admin.token_file can't be used: requests are refused"
+                );
+            }
             let reason = "admin.token_file can't be used; the log says why";
             Refused(StatusCode::INTERNAL_SERVER_ERROR, reason)
         })?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,11 @@ impl Admin {
             true => Ok(Self(bound)),
             false => Err(errors),
         }
+    }
+
+    /// The files of its unix sockets.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|(bound, ..)| bound.file())
     }
 
     /// Answers. `reload` is how a reload is done.

@@ -183,7 +183,7 @@ impl PolicyFiles for AclFiles {
 
 /// The file itself, or the files of a directory. Names that begin with a dot are not meant: an
 /// editor's, or the links of a Kubernetes mount. Scripts lie beside the files that name them.
-fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn acl_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {
         return Ok(vec![path.to_owned()]);

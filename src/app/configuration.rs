@@ -12,11 +12,12 @@ use crate::command::Command;
 use crate::config::{self, Audit, AuditDecisions, AuditSink, Config, Listener, LogLevel};
 use crate::proxy::{Configuration, Connector, Fingerprint, Loaded, LoadedSettings, PolicyFiles};
 use crate::telemetry::LogLevelHandle;
+use crate::tls::SystemRoots;
 
 use super::acl_files::AclFiles;
 use super::commands::Teachers;
 use super::open_files::fit_connections;
-use super::prepare::prepare;
+use super::prepare::{Kept, prepare};
 use super::watch::Look;
 use super::{AppError, Prepared};
 
@@ -26,6 +27,8 @@ pub(super) struct ConfigurationFile {
     path: PathBuf,
     /// Of the process; it can't change.
     environment: Vec<(String, String)>,
+    /// Read at the start.
+    roots: SystemRoots,
     started: Config,
     log: LogLevelHandle,
     /// The files that the one in force names, and those of others that were loaded since.
@@ -70,7 +73,7 @@ impl ConfigurationFile {
         loaded: &Loaded,
         lowered: Option<String>,
         shut_in: bool,
-        environment: Vec<(String, String)>,
+        (environment, roots): (Vec<(String, String)>, SystemRoots),
         log: LogLevelHandle,
     ) -> Self {
         let named = named(started, scripts);
@@ -84,6 +87,7 @@ impl ConfigurationFile {
         Self {
             path: started.path.clone(),
             environment,
+            roots,
             log,
             watched: Mutex::new(named),
             in_force: Mutex::new(said),
@@ -141,8 +145,12 @@ impl ConfigurationFile {
     fn read(&self, learned: Vec<Command>) -> Result<Loaded, Vec<String>> {
         let variables = self.environment.iter().cloned();
         let teachers = Teachers::Running(learned);
+        let kept = Kept {
+            written: self.written(),
+            roots: &self.roots,
+        };
         let mut prepared =
-            prepare(&self.path, variables, teachers, self.written()).map_err(|error| {
+            prepare(&self.path, variables, teachers, Some(kept)).map_err(|error| {
                 self.watch_also();
                 let mut problems = match error {
                     AppError::Configuration(problems) | AppError::Start(problems) => problems,
@@ -423,7 +431,7 @@ mod tests {
             &loaded,
             None,
             false,
-            Vec::new(),
+            (Vec::new(), SystemRoots::default()),
             log.level(),
         );
         let file = Arc::new(file);

@@ -12,7 +12,7 @@ use crate::proxy::{Connector, ListenerParts, PolicyFiles};
 use crate::resp::Limits;
 use crate::session::Rules;
 use crate::telemetry::Audit;
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, SystemRoots};
 
 use super::acl_files::AclFiles;
 use super::commands::{Compiled, Teachers, compile};
@@ -21,10 +21,18 @@ use super::privileges::Identity;
 use super::watch::look;
 use super::{AppError, Prepared};
 
+/// What the process that reads its configuration again has had since its start.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Where it writes its audit. Whether that can be written is its writer's to tell, and it isn't
+    /// looked at: whoever rotates the file has renamed it a moment ago.
+    pub written: Option<&'a AuditSink>,
+    /// Who is trusted where an upstream names no authority.
+    pub roots: &'a SystemRoots,
+}
+
 /// Reads and checks everything, and reports all that is wrong together. If the files name commands
-/// that the table lacks, `teachers` are asked for them first. `written`: where the running process
-/// writes its audit. Whether that can be written is its writer's to tell, and it isn't looked at:
-/// whoever rotates the file has renamed it a moment ago.
+/// that the table lacks, `teachers` are asked for them first. `kept`: of a process that runs already.
 ///
 /// # Errors
 /// [`AppError::Configuration`].
@@ -32,9 +40,11 @@ pub fn prepare(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
     teachers: Teachers,
-    written: Option<&AuditSink>,
+    kept: Option<Kept<'_>>,
 ) -> Result<Prepared, AppError> {
     let mut problems = Vec::new();
+    let written = kept.as_ref().and_then(|kept| kept.written);
+    let roots = kept.map_or_else(SystemRoots::default, |kept| kept.roots.clone());
     // Before anything is read: what changes meanwhile is noticed by that.
     let mut seen = look(&[path.to_owned()]);
     let digest = file_digest(path);
@@ -61,7 +71,7 @@ pub fn prepare(
     seen = look(&named(&config, &[]));
     seen.extend(itself);
     // First of all: they may be asked for commands.
-    let upstreams = load_upstreams(&config, &mut problems, &mut warnings);
+    let upstreams = load_upstreams(&config, &roots, &mut problems, &mut warnings);
     let files = AclFiles::of(&config);
     let text = files.read();
     let scripts: Vec<_> = text.scripts.keys().cloned().collect();
@@ -123,6 +133,7 @@ pub fn prepare(
                 rules,
                 listeners,
                 upstreams,
+                roots,
                 warnings,
                 identity,
             })
@@ -175,6 +186,7 @@ fn load_listeners(
 
 fn load_upstreams(
     config: &Config,
+    roots: &SystemRoots,
     problems: &mut Vec<String>,
     warnings: &mut Vec<String>,
 ) -> Vec<Connector> {
@@ -182,7 +194,7 @@ fn load_upstreams(
     let file = config.path.display();
     for settings in &config.upstreams {
         let name = &settings.name;
-        match Connector::load(settings.clone()) {
+        match Connector::load(settings.clone(), roots) {
             Ok(connector) => {
                 let line = |warning| format!("{file}: upstream.{name}.tls: {warning}");
                 warnings.extend(connector.warnings().iter().map(line));

@@ -6,6 +6,8 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::os::unix::fs::lchown;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{
@@ -89,6 +91,24 @@ impl Identity {
             }
             _ => Err(problems),
         }
+    }
+
+    /// Makes the file of a socket its own, while that may still be done: whoever connects needs the
+    /// right to write, which the owner and the group have by the umask, and nobody could change it later.
+    ///
+    /// # Errors
+    /// It can't be done.
+    pub(super) fn own(&self, path: &Path) -> Result<(), String> {
+        // Who is that user already has made it as that user.
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        // Not what a link leads to: others may change the folder.
+        lchown(path, Some(uid), Some(gid)).map_err(|error| {
+            let path = path.display();
+            format!("runtime.user: can't give the socket {path} to {self}: {error}")
+        })
     }
 
     /// Becomes it, for good.

@@ -4,8 +4,8 @@
 //! editors, certbot) or by the links of a Kubernetes mount. A rule on the file would end with it.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -14,6 +14,8 @@ use landlock::{
 };
 
 use crate::config::{AuditDecisions, AuditSink, Bind, Config, UpstreamAddress};
+
+use super::acl_files::acl_files;
 
 /// What may be opened.
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ const SYSTEM: &[&str] = &[
     "/usr/lib",
     "/usr/lib64",
     "/usr/local/lib",
+    // The trust store is read before, or by a reload that is the first to find an upstream without `ca`.
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
     "/usr/share/zoneinfo",
@@ -72,6 +75,9 @@ const SYSTEM: &[&str] = &[
 
 /// Names are asked for by TCP where the answer is long.
 const DNS: u16 = 53;
+
+/// Links that are followed, as many as the kernel does.
+const LINKS: usize = 40;
 
 /// What is handled, so that everything else of it is refused. Later versions of the interface ask for
 /// the paths of unix sockets, too: those of NOTIFY_SOCKET, syslog, nscd and the resolver are many, and
@@ -121,12 +127,6 @@ impl Access {
             }
         }
         for upstream in &config.upstreams {
-            if upstream.tls.as_ref().is_some_and(|tls| tls.ca.is_none()) {
-                let moved = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
-                for path in moved.into_iter().filter_map(env::var_os) {
-                    access.read.extend(env::split_paths(&path));
-                }
-            }
             for address in &upstream.addresses {
                 if let UpstreamAddress::Tcp { port, .. } = address {
                     access.ports.insert(*port);
@@ -212,30 +212,46 @@ pub(super) fn files(config: &Config) -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Which of these files the process, as it now is, can't read: key, path and reason.
-pub(super) fn unreadable(config: &Config) -> Vec<(String, String)> {
+/// Which of these files the process, as it now is, can't read: key, path and reason. `scripts` as for
+/// [`Access::of`].
+pub(super) fn unreadable(config: &Config, scripts: &[PathBuf]) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
-    for (key, path) in files(config) {
-        let tried = fs::metadata(&path).and_then(|metadata| {
-            if metadata.is_dir() {
-                return fs::read_dir(&path).map(drop);
-            }
-            // Opening a pipe would wait for its writer, and take from what it says.
-            match metadata.is_file() {
-                true => File::open(&path).map(drop),
-                false => Ok(()),
-            }
-        });
-        if let Err(error) = tried {
-            wrong.push((key, format!("{}: can't be read: {error}", path.display())));
+    let mut look = |key: &str, path: &Path| {
+        if let Err(error) = try_reading(path) {
+            let reason = format!("{}: can't be read: {error}", path.display());
+            wrong.push((key.to_owned(), reason));
         }
+    };
+    for (key, path) in files(config) {
+        look(&key, &path);
+        if path.is_dir() {
+            let inside = acl_files(&path).unwrap_or_default();
+            inside.iter().for_each(|path| look(&key, path));
+        }
+    }
+    // Where a script was looked for and isn't, it is elsewhere.
+    let there = |path: &&PathBuf| !matches!(path.try_exists(), Ok(false));
+    for path in scripts.iter().filter(there) {
+        look("policy.acl_files", path);
     }
     wrong
 }
 
+fn try_reading(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return fs::read_dir(path).map(drop);
+    }
+    // Opening a pipe would wait for its writer, and take from what it says.
+    match metadata.is_file() {
+        true => File::open(path).map(drop),
+        false => Ok(()),
+    }
+}
+
 /// The folder of a file, and that of the file that it is a link to.
 fn around(path: &Path, into: &mut BTreeSet<PathBuf>) {
-    for path in [Some(path.to_owned()), fs::canonicalize(path).ok()] {
+    for path in [Some(path.to_owned()), end_of_links(path)] {
         let Some(path) = path else { continue };
         match path.parent() {
             // A file in the root folder is meant alone.
@@ -243,6 +259,23 @@ fn around(path: &Path, into: &mut BTreeSet<PathBuf>) {
             _ => into.insert(path),
         };
     }
+}
+
+/// The file that a path leads to, or would if it were there: what opens the audit makes it. `None`: it
+/// leads nowhere.
+fn end_of_links(path: &Path) -> Option<PathBuf> {
+    if let Ok(path) = fs::canonicalize(path) {
+        return Some(path);
+    }
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&path) else {
+            return Some(path);
+        };
+        path.pop();
+        path.push(next);
+    }
+    None
 }
 
 /// The empty path is the working folder.
@@ -316,21 +349,69 @@ mod tests {
     }
 
     #[test]
+    fn links_to_what_is_not_there_yet_open_the_folder_where_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = fs::canonicalize(dir.path()).unwrap();
+        let link = |from: &str, to: &str| std::os::unix::fs::symlink(to, dir.join(from)).unwrap();
+        for name in ["log", "near", "far"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        link("log/audit", "../near/audit");
+        link("near/audit", dir.join("far/audit").to_str().unwrap());
+        link("log/circle", "circle");
+        let found = |name: &str| {
+            let mut into = BTreeSet::new();
+            around(&dir.join(name), &mut into);
+            into
+        };
+        assert!(found("log/audit").contains(&dir.join("far")));
+        assert_eq!(found("log/circle"), [dir.join("log")].into());
+        assert_eq!(found("log/none"), [dir.join("log")].into());
+    }
+
+    #[test]
     fn what_cannot_be_read_is_told_with_its_key() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let keys: Vec<_> = unreadable(&config)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        let keys = |scripts: &[PathBuf]| -> Vec<_> {
+            let wrong = unreadable(&config, scripts).into_iter();
+            wrong.map(|(key, _)| key).collect()
+        };
         assert_eq!(
-            keys,
+            keys(&[dir.path().join("not-there.lua")]),
             [
                 "policy.acl_files[0]",
                 "policy.acl_files[1]",
                 "listener.main.tls.cert",
                 "listener.main.tls.key",
                 "listener.main.tls.client_ca"
+            ]
+        );
+        // A link that leads in a circle is there and can't be read, whoever tries.
+        let circle = |name: &str| {
+            let path = dir.path().join(name);
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            path
+        };
+        fs::create_dir(dir.path().join("acl")).unwrap();
+        circle("acl/one.acl");
+        circle("acl/.not-meant");
+        circle("acl/not-named.lua");
+        let wrong = unreadable(&config, &[circle("named.lua")]);
+        let of_policy = |(key, _): &&(String, String)| key.starts_with("policy.");
+        let shown: Vec<_> = (wrong.iter().filter(of_policy))
+            .map(|(key, reason)| {
+                let path = reason.split(": ").next().unwrap();
+                let path = Path::new(path).strip_prefix(dir.path()).unwrap();
+                (key.as_str(), path.to_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("policy.acl_files[0]", "acl/one.acl"),
+                ("policy.acl_files[1]", "users/one.acl"),
+                ("policy.acl_files", "named.lua"),
             ]
         );
     }

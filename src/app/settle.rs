@@ -52,6 +52,9 @@ pub(super) fn settle(
         }
     };
     if let Some(identity) = &identity {
+        for path in sockets.files().chain(admin.files()) {
+            identity.own(path).map_err(start)?;
+        }
         identity.assume().map_err(start)?;
     }
     // Nothing is executed here; if ever something is, it shall not gain by it what was dropped.
@@ -63,7 +66,7 @@ pub(super) fn settle(
     };
     let mut warnings = Vec::new();
     let mut errors = Vec::new();
-    for (key, reason) in sandbox::unreadable(config) {
+    for (key, reason) in sandbox::unreadable(config, scripts) {
         let line = match key.is_empty() {
             true => reason,
             false => format!("{file}: {key}: {reason}"),

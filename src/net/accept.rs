@@ -132,6 +132,14 @@ impl Bound {
             Self::Unix(listener, file) => Listener::Unix(UnixListener::from_std(listener)?, file),
         })
     }
+
+    /// The file of a unix socket, where that is ours.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(_, Some(SocketFile(path))) => Some(path),
+            Self::Tcp(_) | Self::Unix(_, None) => None,
+        }
+    }
 }
 
 // === impl Listener ===

@@ -43,10 +43,10 @@ pub(super) struct SourcePlaces {
     pub(super) handshake: AddressPermit,
 }
 
-/// How often the log tells of refused connections: whoever can connect can make such lines. The audit
-/// has them all, as far as its queue holds them.
+/// How often the log tells of what is refused to strangers: whoever can connect can make such lines. The
+/// audit has all refused connections, as far as its queue holds them.
 #[derive(Debug)]
-pub(super) struct RefusalLog(Mutex<Bucket>);
+pub struct RefusalLog(Mutex<Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
@@ -214,7 +214,7 @@ impl Default for RefusalLog {
 
 impl RefusalLog {
     /// Whether one more line may be written, and how many were not since the last.
-    pub(super) fn ask(&self, now: Instant) -> Option<u64> {
+    pub fn ask(&self, now: Instant) -> Option<u64> {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = bucket
             .at

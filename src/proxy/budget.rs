@@ -25,7 +25,7 @@ pub(super) struct Budget {
     /// The session that may go over it, to end a request that has begun; 0: nobody. Where all had their
     /// even share, none of them would ever have a whole one.
     turn: AtomicU64,
-    /// Who holds some of it, by session.
+    /// Who holds some of it, or has held, by session.
     accounts: Mutex<HashMap<u64, Arc<Account>>>,
 }
 
@@ -135,10 +135,12 @@ impl Budget {
 
     /// What is held now.
     pub(super) fn memory(&self) -> Memory {
+        // Who has held some keeps his account, to hold more.
+        let holds = |account: &&Arc<Account>| account.held.load(Ordering::Relaxed) > 0;
         Memory {
             used: self.used.load(Ordering::Relaxed),
             most: self.most.load(Ordering::Relaxed),
-            holders: self.lock().len(),
+            holders: self.lock().values().filter(holds).count(),
         }
     }
 

@@ -52,6 +52,7 @@ mod upstream;
 mod users;
 mod worker;
 
+pub use admission::RefusalLog;
 pub use availability::UpstreamView;
 pub use budget::Memory;
 pub use control::{Gaps, Inspection, ask, inspect};

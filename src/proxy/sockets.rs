@@ -2,6 +2,7 @@
 //! privileges that it was started with.
 
 use std::io;
+use std::path::Path;
 
 use crate::config::{self, Bind};
 use crate::net::{self, Bound, Inherited};
@@ -52,6 +53,11 @@ impl Sockets {
             true => Ok(Self(all)),
             false => Err(errors),
         }
+    }
+
+    /// The files of the unix sockets that were bound here.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().flatten().filter_map(Bound::file)
     }
 }
 

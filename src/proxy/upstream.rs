@@ -18,7 +18,7 @@ use crate::config::{self, UpstreamAddress};
 use crate::net::{self, Stream};
 use crate::resp::{Reply, ReplyScanner, encode_request, take_reply};
 use crate::session::Berth;
-use crate::tls::{TlsProblem, UpstreamTls};
+use crate::tls::{SystemRoots, TlsProblem, UpstreamTls};
 
 use credential::Credential;
 
@@ -32,6 +32,8 @@ pub struct Connector {
     settings: config::Upstream,
     /// `None`: plaintext. A reload renews what its files say.
     tls: Option<ArcSwap<UpstreamTls>>,
+    /// Trusted where the settings name no authority.
+    roots: SystemRoots,
     credential: Credential,
     /// Connections that sessions have.
     open: Arc<AtomicUsize>,
@@ -79,16 +81,18 @@ fn shown_error(error: &str, password: &str) -> String {
 // === impl Connector ===
 
 impl Connector {
-    /// Loads what `[upstream.NAME.tls]` names.
+    /// Loads what `[upstream.NAME.tls]` names; `roots` are trusted where that is no authority.
     ///
     /// # Errors
     /// Every problem of every file.
-    pub fn load(settings: config::Upstream) -> Result<Self, Vec<TlsProblem>> {
-        let tls = settings.tls.as_ref().map(UpstreamTls::load).transpose()?;
+    pub fn load(settings: config::Upstream, roots: &SystemRoots) -> Result<Self, Vec<TlsProblem>> {
+        let tls = settings.tls.as_ref();
+        let tls = tls.map(|tls| UpstreamTls::load(tls, roots)).transpose()?;
         let credential = Credential::new(settings.password.clone(), settings.password_file.clone());
         Ok(Self {
             settings,
             tls: tls.map(ArcSwap::from_pointee),
+            roots: roots.clone(),
             credential,
             open: Arc::default(),
             failures: AtomicU64::new(0),
@@ -104,6 +108,11 @@ impl Connector {
     pub fn warnings(&self) -> Vec<String> {
         self.tls()
             .map_or_else(Vec::new, |tls| tls.warnings().to_vec())
+    }
+
+    /// What is trusted where the settings name no authority.
+    pub(super) fn roots(&self) -> &SystemRoots {
+        &self.roots
     }
 
     /// By what connections are opened from now on; `None`: in plaintext.

@@ -167,7 +167,9 @@ impl Refusal {
     /// How loud it is in the log.
     pub fn severity(self) -> Severity {
         match self {
-            Self::LoginFailed | Self::LoginThrottled | Self::Privileged => Severity::Info,
+            Self::LoginFailed | Self::Privileged => Severity::Info,
+            // Of failed logins there are only so many, of these as many as anybody likes to ask for.
+            Self::LoginThrottled => Severity::Debug,
             Self::UserConnections => Severity::Info,
             Self::Http | Self::ProxyHeader | Self::Protocol(_) => Severity::Info,
             Self::TooLarge | Self::Replicating => Severity::Info,

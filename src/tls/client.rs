@@ -10,12 +10,13 @@ use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::files::{self, KeyPair, Source, TlsProblem};
 use super::roots::Roots;
+use super::system_roots::SystemRoots;
 use super::{ClientStream, provider};
 use crate::config;
 
@@ -36,6 +37,15 @@ pub struct UpstreamTls {
     fingerprint: [u8; 32],
 }
 
+/// Who may sign for the server.
+#[derive(Clone, Copy, Debug)]
+enum Trust<'a> {
+    /// The authorities in this file.
+    File(&'a Path),
+    /// Those of this machine.
+    System(&'a SystemRoots),
+}
+
 /// A host that is neither a DNS name nor an IP address.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is neither a DNS name nor an IP address")]
@@ -46,21 +56,28 @@ pub struct InvalidServerName(String);
 impl ClientTls {
     /// Trusts the authorities in `ca`, and shows the certificate and key of `identity` if asked.
     pub fn load(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Self, Vec<TlsProblem>> {
-        Self::build(Some(ca), identity, SystemTime::now(), &mut Vec::new())
+        Self::build(
+            Trust::File(ca),
+            identity,
+            SystemTime::now(),
+            &mut Vec::new(),
+        )
     }
 
     fn build(
-        ca: Option<&Path>,
+        trust: Trust<'_>,
         identity: Option<(&Path, &Path)>,
         now: SystemTime,
         warnings: &mut Vec<String>,
     ) -> Result<Self, Vec<TlsProblem>> {
         let provider = provider();
-        let roots = match ca {
-            Some(path) => Roots::load("ca", path, &provider, now, warnings)
+        let roots = match trust {
+            Trust::File(path) => Roots::load("ca", path, &provider, now, warnings)
                 .map(|roots| (roots.store(), roots.expires(now))),
             // Nobody minds when one of the system's hundreds ends.
-            None => system_roots().map(|store| (store, None)),
+            Trust::System(roots) => (roots.get())
+                .map(|store| (store, None))
+                .map_err(|reason| vec![trust.problem(reason)]),
         };
         let pair = identity
             .map(|(cert, key)| key_pair(cert, key, &provider, now))
@@ -80,7 +97,7 @@ impl ClientTls {
         let expiry = files::known([("upstream_ca", ca_ends), ("upstream_client", ours)]);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| vec![ca_problem(ca, format!("cannot be used: {error}"))])?
+            .map_err(|error| vec![trust.problem(format!("cannot be used: {error}"))])?
             .with_root_certificates(roots);
         // What rustls does by default is what is wanted: sessions are resumed, from a store that
         // this configuration shares with no other; no early data, which could be replayed; no ALPN,
@@ -120,17 +137,33 @@ impl fmt::Debug for ClientTls {
     }
 }
 
+// === impl Trust ===
+
+impl Trust<'_> {
+    fn problem(self, reason: String) -> TlsProblem {
+        let path = match self {
+            Self::File(path) => path,
+            Self::System(_) => Path::new(""),
+        };
+        Source { key: "ca", path }.problem(reason)
+    }
+}
+
 // === impl UpstreamTls ===
 
 impl UpstreamTls {
     /// Reads the files of `settings` and checks all that can be known without the server. Every
-    /// problem of every file is reported.
-    pub fn load(settings: &config::UpstreamTls) -> Result<Self, Vec<TlsProblem>> {
-        Self::load_at(settings, SystemTime::now())
+    /// problem of every file is reported. `roots` are trusted where the settings name no `ca`.
+    pub fn load(
+        settings: &config::UpstreamTls,
+        roots: &SystemRoots,
+    ) -> Result<Self, Vec<TlsProblem>> {
+        Self::load_at(settings, roots, SystemTime::now())
     }
 
     pub(super) fn load_at(
         settings: &config::UpstreamTls,
+        roots: &SystemRoots,
         now: SystemTime,
     ) -> Result<Self, Vec<TlsProblem>> {
         let identity = settings.identity.as_ref();
@@ -139,7 +172,8 @@ impl UpstreamTls {
         // Before anything is read: where a file changes meanwhile, the next load finds a difference.
         let own = settings.identity.iter().flat_map(|(cert, key)| [cert, key]);
         let fingerprint = files::fingerprint(settings, own.chain(&settings.ca));
-        let client = ClientTls::build(settings.ca.as_deref(), identity, now, &mut warnings);
+        let trust = (settings.ca.as_deref()).map_or(Trust::System(roots), Trust::File);
+        let client = ClientTls::build(trust, identity, now, &mut warnings);
         let names: Result<Vec<_>, _> = (settings.server_names.iter())
             .map(|name| {
                 ClientTls::server_name(name).map_err(|_| {
@@ -213,28 +247,6 @@ fn key_pair(
         path: key,
     };
     files::key_pair(cert, key, provider, now)
-}
-
-/// The authorities that this machine trusts; SSL_CERT_FILE and SSL_CERT_DIR move the place, as for
-/// OpenSSL.
-fn system_roots() -> Result<Arc<RootCertStore>, Vec<TlsProblem>> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
-    // Trust stores hold some that webpki doesn't take; they vouch for nothing here, then.
-    let (added, _) = store.add_parsable_certificates(found.certs);
-    if added > 0 {
-        return Ok(Arc::new(store));
-    }
-    let mut reason = "the system's trust store has no usable certificate; name a file".to_owned();
-    if let Some(error) = found.errors.first() {
-        reason.push_str(&format!(" ({error})"));
-    }
-    Err(vec![ca_problem(None, reason)])
-}
-
-fn ca_problem(ca: Option<&Path>, reason: String) -> TlsProblem {
-    let path = ca.unwrap_or(Path::new(""));
-    Source { key: "ca", path }.problem(reason)
 }
 
 #[cfg(test)]

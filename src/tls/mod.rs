@@ -15,6 +15,7 @@ mod roots;
 mod server;
 mod shaken;
 mod shown;
+mod system_roots;
 
 pub mod authority;
 
@@ -28,6 +29,7 @@ pub use self::files::TlsProblem;
 pub use self::roots::CertificateRefusal;
 pub use self::server::ServerTls;
 pub use self::shaken::Shaken;
+pub use self::system_roots::SystemRoots;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -30,6 +31,32 @@ fn with_admin(builder: Builder, more: &str) -> (Builder, Ports) {
     let (admin, probe) = (ports.admin, ports.probe);
     let section = format!("[admin]\nbind = \"{admin}\"\nprobe = \"{probe}\"\n{more}");
     (builder.section(&section), ports)
+}
+
+#[test]
+fn refused_requests_do_not_fill_the_log() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let (builder, ports) = with_token(Proxy::builder().upstream(&server));
+    let proxy = builder.start();
+    let refused = || exchange(ports.admin, "POST /reload HTTP/1.0\r\n\r\n").status;
+    let told = || proxy.log_text().matches("admin: refused").count();
+    let start = Instant::now();
+    assert!((0..300).all(|_| refused() == 401));
+    eventually("the first are told", || told() >= 20);
+    let seconds = start.elapsed().as_secs() as usize;
+    assert!(told() <= 20 + seconds + 1, "{} in {seconds} s", told());
+    eventually("how many were not is told", || {
+        refused();
+        proxy.log_text().contains(" suppressed=")
+    });
+    // Nor do those that find the token's file gone.
+    std::fs::remove_file(proxy.directory().join("token")).unwrap();
+    let start = Instant::now();
+    let head = format!("POST /reload HTTP/1.0\r\n{TOKEN}\r\n");
+    assert!((0..300).all(|_| exchange(ports.admin, &head).status == 500));
+    let told = proxy.log_text().matches("admin.token_file can't").count();
+    let seconds = start.elapsed().as_secs() as usize;
+    assert!((1..=21 + seconds).contains(&told), "{told} in {seconds} s");
 }
 
 const TOKEN: &str = "Authorization: Bearer correct horse\r\n";

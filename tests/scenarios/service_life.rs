@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
@@ -404,6 +404,77 @@ fn root_is_dropped_in_every_thread_and_a_reload_works_without_it() {
 }
 
 #[test]
+fn unix_sockets_are_those_of_the_user_that_it_becomes() {
+    if !is_root() {
+        return;
+    }
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .also_bind("unix:own.sock")
+        .section("[runtime]\nuser = 64001\ngroup = 64002")
+        .section("[admin]\nbind = \"unix:admin.sock\"\nprobe = \"unix:probe.sock\"")
+        .before("umask 007")
+        .start();
+    let dir = proxy.directory();
+    for name in ["own.sock", "admin.sock", "probe.sock"] {
+        let found = fs::metadata(dir.join(name)).unwrap();
+        let found = (found.uid(), found.gid(), found.mode() & 0o777);
+        assert_eq!(found, (64001, 64002, 0o770), "{name}");
+    }
+    // The user itself asks how it is, and who shares its group.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.join("respgate");
+    fs::copy(env!("CARGO_BIN_EXE_respgate"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let configuration = dir.join("respgate.toml");
+    fs::set_permissions(&configuration, fs::Permissions::from_mode(0o644)).unwrap();
+    for (uid, gid) in [(64001, 64001), (64003, 64002)] {
+        let mut other = Command::new(&program);
+        other.args(["healthcheck", "--config"]).arg(&configuration);
+        std::os::unix::process::CommandExt::uid(&mut other, uid);
+        std::os::unix::process::CommandExt::gid(&mut other, gid);
+        let output = other.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn each_file_of_an_acl_folder_and_each_script_that_the_user_cannot_read_is_warned_of() {
+    if !is_root() {
+        return;
+    }
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    let users =
+        "user cart on ~cart:* +@all script=kept.lua script=open.lua\nuser admin on ~* +@all\n";
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\nuser = 64001\ngroup = 64002")
+        .certs(own_certs())
+        .users(users)
+        .file("kept.acl", "user search on +ping\n")
+        .file("kept.lua", "return 1")
+        .file("open.lua", "return 2")
+        // A folder by the name of the file.
+        .before("mkdir -m 755 all && mv *.acl *.lua all && mv all users.acl")
+        .before("chmod 755 . && chmod 644 users.acl/* && chmod 600 users.acl/kept.*")
+        .allow_error("reload")
+        .start();
+    let log = proxy.log_text();
+    let warned: Vec<_> = ["kept.acl", "kept.lua", "open.lua", "users.acl/users.acl"]
+        .into_iter()
+        .filter(|name| log.contains(&format!("{name}: can't be read")))
+        .collect();
+    assert_eq!(warned, ["kept.acl", "kept.lua"], "{log}");
+    proxy.reload_until("the old generation stays in force");
+    open_to_all(&proxy.directory().join("users.acl"));
+    open_to_all(proxy.certs().dir());
+    let configuration = proxy.directory().join("respgate.toml");
+    fs::set_permissions(configuration, fs::Permissions::from_mode(0o644)).unwrap();
+    proxy.reload_until("reload: nothing has changed");
+}
+
+#[test]
 fn who_is_known_by_name_gets_the_groups_that_the_system_says() {
     if !is_root() {
         return;
@@ -573,6 +644,22 @@ fn landlock_lets_it_do_its_work_and_nothing_beside_it() {
     let audit = proxy.directory().join("audit.jsonl");
     eventually("the audit", || {
         fs::read_to_string(&audit).is_ok_and(|text| text.contains("flushall"))
+    });
+}
+
+#[test]
+fn an_audit_that_is_a_link_to_what_is_not_there_yet_is_written() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("audit.jsonl");
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[audit]\npath = \"audit.jsonl\"")
+        .before(&format!("ln -s '{}' audit.jsonl", target.display()))
+        .start();
+    assert!(proxy.client("cart").call(&["FLUSHALL"]).is_error());
+    eventually("the audit", || {
+        fs::read_to_string(&target).is_ok_and(|text| text.contains("flushall"))
     });
 }
 

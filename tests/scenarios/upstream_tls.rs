@@ -1,6 +1,8 @@
 //! A Redis that speaks TLS itself behind the proxy: who proves what to whom, and what the log says
 //! where that fails.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
@@ -452,6 +454,64 @@ fn empty_table_means_the_systems_trust_store() {
         text.contains("signed by no authority that is trusted here"),
         "{text}"
     );
+}
+
+/// A proxy whose upstream's authority is among the system's, and nowhere else. Both variables are set, or
+/// this machine's own authorities would make up for one that can't be read.
+fn trusting_the_system(server: &TlsRedis, identity: &str, (file, dir): (&Path, &Path)) -> Proxy {
+    Proxy::builder()
+        .upstream_named("main", &server.table("", identity))
+        .env("SSL_CERT_FILE", file.to_str().unwrap())
+        .env("SSL_CERT_DIR", dir.to_str().unwrap())
+        .start()
+}
+
+#[test]
+fn a_bundle_of_authorities_that_is_replaced_does_no_harm_to_a_reload() {
+    let server = TlsRedis::start("no", &[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let bundle = elsewhere.path().join("bundle.pem");
+    std::fs::copy(Certs::shared().file("ca.pem"), &bundle).unwrap();
+    let proxy = trusting_the_system(&server, "", (&bundle, Path::new("/nonexistent")));
+    let new = elsewhere.path().join("new.pem");
+    std::fs::copy(&bundle, &new).unwrap();
+    std::fs::rename(&new, &bundle).unwrap();
+    proxy.reload("user cart on ~* +@all -flushall\nuser admin on ~* +@all\nuser search on +ping\n");
+    assert!(proxy.client("cart").call(&["FLUSHALL"]).is_error());
+}
+
+#[test]
+fn authorities_that_are_links_into_other_folders_do_no_harm_to_a_reload() {
+    let server = TlsRedis::start("no", &[]);
+    let (links, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ca = elsewhere.path().join("ca.pem");
+    std::fs::copy(Certs::shared().file("ca.pem"), &ca).unwrap();
+    symlink(&ca, links.path().join("12345678.0")).unwrap();
+    let proxy = trusting_the_system(&server, "", (Path::new("/nonexistent"), links.path()));
+    proxy.reload("user cart on ~* +@all -flushall\nuser admin on ~* +@all\nuser search on +ping\n");
+    assert!(proxy.client("cart").call(&["FLUSHALL"]).is_error());
+}
+
+/// What is left of the trust store would do for a store, and not for the upstream.
+#[test]
+fn a_certificate_that_is_renewed_leaves_the_systems_authorities_as_they_were() {
+    let mut server = TlsRedis::start("yes", &[]);
+    let own = short_lived(3600);
+    let identity = shown_from(&own).replace(&trusted(Certs::shared()), "");
+    let (others, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bundle = elsewhere.path().join("bundle.pem");
+    std::fs::copy(Certs::shared().file("ca.pem"), &bundle).unwrap();
+    let other = others.path().join("12345678.0");
+    std::fs::copy(Certs::new().file("ca.pem"), other).unwrap();
+    let proxy = trusting_the_system(&server, &identity, (&bundle, others.path()));
+    std::fs::remove_file(&bundle).unwrap();
+    let renewed = short_lived(7200);
+    for file in ["c.pem", "c.key"] {
+        std::fs::copy(renewed.path().join(file), own.path().join(file)).unwrap();
+    }
+    proxy.reload_until("changed=\"upstream.main.tls\"");
+    server.plain.restart();
+    served(&proxy);
 }
 
 #[test]

@@ -63,7 +63,7 @@ async fn is_open(connector: &Connector, address: usize) -> Result<bool, Upstream
     if let Some(tls) = &mut anonymous.tls {
         tls.identity = None;
     }
-    let anonymous = Connector::load(anonymous).map_err(|problems| {
+    let anonymous = Connector::load(anonymous, connector.roots()).map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         UpstreamError::Tls(problems.join("; "))
     })?;

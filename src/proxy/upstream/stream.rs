@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::config::{self, ClientAuth, ListenerTls, TlsVersion};
     use crate::tls::authority::make_certificates;
-    use crate::tls::{ServerTls, UpstreamTls};
+    use crate::tls::{ServerTls, SystemRoots, UpstreamTls};
 
     #[tokio::test]
     async fn a_read_pushes_out_what_a_full_socket_left_in_tls() {
@@ -102,12 +102,12 @@ mod tests {
             min_version: TlsVersion::V1_3,
         })
         .unwrap();
-        let tls = UpstreamTls::load(&config::UpstreamTls {
+        let settings = config::UpstreamTls {
             ca: Some(dir.path().join("ca.pem")),
             identity: None,
             server_names: vec!["localhost".to_owned()],
-        })
-        .unwrap();
+        };
+        let tls = UpstreamTls::load(&settings, &SystemRoots::default()).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         let (near, far) = tokio::join!(
             tls.connect(0, Stream::Unix(near)),

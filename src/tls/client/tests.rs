@@ -26,6 +26,11 @@ fn settings(files: &Files, ca: &str, client: Option<&str>) -> config::UpstreamTl
     }
 }
 
+/// Of settings that name their authority.
+fn load(settings: &config::UpstreamTls) -> Result<UpstreamTls, Vec<TlsProblem>> {
+    UpstreamTls::load(settings, &SystemRoots::default())
+}
+
 /// A handshake and a word each way; the server's stream lives until the client has read its own.
 async fn converse(server: &ServerTls, client: &UpstreamTls) -> io::Result<HandshakeKind> {
     converse_at(0, server, client).await
@@ -88,7 +93,7 @@ fn server_params(names: &[&str]) -> rcgen::CertificateParams {
 #[tokio::test]
 async fn an_upstream_is_resumed_at_the_second_connect() {
     let files = Files::new(&["gateway"]);
-    let client = UpstreamTls::load(&settings(&files, "ca.pem", Some("gateway"))).unwrap();
+    let client = load(&settings(&files, "ca.pem", Some("gateway"))).unwrap();
     assert_eq!(client.warnings(), &[] as &[String]);
     let server = files.server();
     let kinds = [
@@ -98,7 +103,7 @@ async fn an_upstream_is_resumed_at_the_second_connect() {
     assert_eq!(kinds[1], HandshakeKind::Resumed, "{kinds:?}");
     assert_ne!(kinds[0], HandshakeKind::Resumed);
     // Another configuration has a store of its own.
-    let other = UpstreamTls::load(&settings(&files, "ca.pem", Some("gateway"))).unwrap();
+    let other = load(&settings(&files, "ca.pem", Some("gateway"))).unwrap();
     assert_ne!(
         converse(&server, &other).await.unwrap(),
         HandshakeKind::Resumed
@@ -110,7 +115,7 @@ async fn each_address_must_prove_its_own_name() {
     let files = Files::new(&[]);
     let root = ca("root");
     write(&files.path("root.pem"), root.pem());
-    let client = UpstreamTls::load(&config::UpstreamTls {
+    let client = load(&config::UpstreamTls {
         server_names: vec!["redis.a".to_owned(), "redis.b".to_owned()],
         ..settings(&files, "root.pem", None)
     });
@@ -130,7 +135,7 @@ async fn what_is_wrong_with_the_upstreams_certificate_is_named() {
     let files = Files::new(&[]);
     let root = ca("root");
     write(&files.path("root.pem"), root.pem());
-    let client = UpstreamTls::load(&settings(&files, "root.pem", None)).unwrap();
+    let client = load(&settings(&files, "root.pem", None)).unwrap();
 
     let stranger = server_with(&files, &server_params(&["localhost"]), &ca("stranger"));
     let text = said(converse(&stranger, &client).await);
@@ -178,11 +183,11 @@ async fn what_the_upstream_holds_against_our_certificate_is_named() {
     files.issue("short", &leaf_params("short"), &root, &[]);
     let server = files.server();
 
-    let none = UpstreamTls::load(&settings(&files, "ca.pem", None)).unwrap();
+    let none = load(&settings(&files, "ca.pem", None)).unwrap();
     let text = said(converse(&server, &none).await);
     assert!(text.contains("wants a client certificate"), "{text}");
 
-    let foreign = UpstreamTls::load(&settings(&files, "ca.pem", Some("short"))).unwrap();
+    let foreign = load(&settings(&files, "ca.pem", Some("short"))).unwrap();
     // rustls shows no certificate of an authority that the server doesn't name.
     let text = said(converse(&server, &foreign).await);
     assert!(
@@ -199,7 +204,7 @@ fn an_expired_client_certificate_is_found_before_it_is_shown() {
     files.issue("short", &leaf_params("short"), &ca("root"), &[]);
     let settings = settings(&files, "ca.pem", Some("short"));
     let later = SystemTime::now() + 2 * DAY;
-    let problems = UpstreamTls::load_at(&settings, later).unwrap_err();
+    let problems = UpstreamTls::load_at(&settings, &SystemRoots::default(), later).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].key, "cert");
     assert!(problems[0].reason.starts_with("the certificate expired on"));
@@ -213,7 +218,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
         identity: Some((files.path("a.pem"), files.path("b.key"))),
         server_names: vec!["not a name".to_owned()],
     };
-    let problems = UpstreamTls::load(&settings).unwrap_err();
+    let problems = load(&settings).unwrap_err();
     let keys: Vec<_> = problems.iter().map(|problem| problem.key).collect();
     assert_eq!(keys, ["ca", "key", "server_name"]);
     assert!(problems[1].reason.contains("does not belong to"));
@@ -228,7 +233,7 @@ fn every_problem_of_an_upstreams_files_is_told() {
         identity: None,
         server_names: vec!["localhost".to_owned()],
     };
-    let problems = UpstreamTls::load(&settings).unwrap_err();
+    let problems = load(&settings).unwrap_err();
     assert!(
         problems[0]
             .reason
