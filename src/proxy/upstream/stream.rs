@@ -1,10 +1,12 @@
 //! The socket to an upstream, plain or through TLS.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 
 use crate::net::Stream;
 use crate::tls::ClientStream;
@@ -22,10 +24,14 @@ pub(in crate::proxy) enum UpstreamStream {
 impl UpstreamStream {
     /// Whether it is open and says nothing, which is what one that nobody uses should do.
     pub(in crate::proxy) fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
-        Pin::new(self).poll_read(&mut cx, &mut buf).is_pending()
+        // A task that has done much in one go is told by tokio to wait, and that looks like silence.
+        let mut read = pin!(unconstrained(poll_fn(|cx| {
+            Pin::new(&mut *self).poll_read(cx, &mut buf)
+        })));
+        let mut cx = Context::from_waker(Waker::noop());
+        read.as_mut().poll(&mut cx).is_pending()
     }
 }
 
@@ -77,17 +83,31 @@ impl AsyncWrite for UpstreamStream {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::time::Duration;
 
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
+    use tokio::task::consume_budget;
     use tokio::time::timeout;
 
     use super::*;
     use crate::config::{self, ClientAuth, ListenerTls, TlsVersion};
     use crate::tls::authority::make_certificates;
     use crate::tls::{ServerTls, SystemRoots, UpstreamTls};
+
+    #[tokio::test]
+    async fn what_was_closed_is_not_quiet_however_much_its_task_has_done() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut stream = UpstreamStream::Plain(Stream::Unix(near));
+        assert!(stream.is_quiet());
+        drop(far);
+        let quiet = poll_fn(|cx| {
+            while pin!(consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(stream.is_quiet())
+        });
+        tokio::task::yield_now().await;
+        assert!(!quiet.await);
+    }
 
     #[tokio::test]
     async fn a_read_pushes_out_what_a_full_socket_left_in_tls() {
