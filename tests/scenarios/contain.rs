@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::http::Scrape;
 use crate::support::proxy::PASSWORD;
 use crate::support::{
-    Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
+    Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port, ok,
 };
 
 const MB: usize = 1 << 20;
@@ -20,10 +20,6 @@ const USERS: &str = "\
 user cart on >cart-secret ~cart:* &* +@all -@dangerous
 user admin on >admin-secret ~* &* +@all
 ";
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
 
 /// A scenario for clients that share connections, and for those that don't.
 fn in_both_modes(server: &RedisServer, play: impl Fn(Builder)) {

@@ -12,19 +12,12 @@ use crate::support::proxy::Builder;
 use crate::support::redis::LEGACY_AND_CURRENT;
 use crate::support::topology::{PASSWORD, Sentinels};
 use crate::support::{
-    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port, pipeline,
+    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port, ok, pipeline,
+    pong,
 };
 
 /// Each client has a connection of its own, or shares some.
 const MODES: [&str; 2] = ["dedicated", "shared"];
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
-
-fn pong() -> Reply {
-    Reply::Simple("PONG".into())
-}
 
 /// Whether `name` is served by now.
 fn served(proxy: &Proxy, name: &str) -> bool {

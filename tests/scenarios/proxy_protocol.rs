@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::support::redis::fetched;
 use crate::support::{
-    Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
+    Builder, Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port, ok,
+    pong,
 };
 
 const BALANCER: &str = "127.0.0.2";
@@ -39,14 +40,6 @@ user search on ~search:* +@all -@dangerous
 user balancer on +@connection +acl|whoami
 user admin on ~* &* +@all
 ";
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
-
-fn pong() -> Reply {
-    Reply::Simple("PONG".into())
-}
 
 fn server() -> RedisServer {
     RedisServer::start(Version::V5_0_6, &[])
