@@ -9,10 +9,10 @@ mod server;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::model::Random;
 use super::redis::Connection;
 use super::speaker::bulk;
 use super::*;
+use crate::fixtures::Random;
 use crate::session::{Berth, Load, Need, Rider, Trunk};
 
 /// In which databases the keys `l…` and `h…` may be touched. Generation 1 and 2.
