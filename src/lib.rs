@@ -23,6 +23,8 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod net;
 pub mod policy;

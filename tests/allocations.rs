@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[allow(dead_code, reason = "the benchmarks use the rest")]
+#[path = "../benches/support/session.rs"]
+mod session;
+
 use allocation_counter::measure;
 use bytes::BytesMut;
-use respgate::command::Table;
-use respgate::identity::{AuthKind, Identity, Who};
-use respgate::policy::{Policy, Source};
-use respgate::resp::{Limits, encode_request};
-use respgate::rewrite::Names;
-use respgate::session::{
-    Facts, Host, Load, Login, Pipe, Refused, Rider, Rules, Session, Trunk, Version,
-};
+use respgate::resp::encode_request;
+use respgate::session::{Facts, Host, Load, Pipe, Refused, Rider, Rules, Session, Trunk, Version};
 
 /// What is allowed to every user here, with its reply.
 const TRAFFIC: [(&str, &str); 15] = [
@@ -234,23 +232,8 @@ struct Nobody;
 
 impl Client {
     fn new(user: &str) -> Self {
-        let table = Table::builtin();
-        let names = Names::compile(&table, &[], &[]).unwrap();
-        let source = Source {
-            path: "users.acl".into(),
-            content: format!("user app on nopass {user}\n").into_bytes(),
-        };
-        let (policy, _) = Policy::parse(&[source], &table).unwrap();
-        let rules = Rules::new(table, names, policy, Limits::default(), 64 * 1024);
-        let identity = Identity {
-            rule: 0,
-            who: Who::Fixed("app".into()),
-            auth: AuthKind::Certificate,
-        };
-        let login = Login::new(identity, rules.policy()).unwrap();
         let (mut up, down) = (Pipe::default(), Pipe::default());
-        let mut session = Session::new(1, login, &rules);
-        session.attach(&mut up);
+        let (session, rules) = session::begin(user, &mut up);
         Self {
             session,
             rules,

@@ -126,7 +126,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 .to_str()
                 .unwrap()
                 .to_owned();
-            let is_test = ["tests", "fixtures", "oracle"]
+            let is_test = ["tests", "fixtures", "oracle", "properties"]
                 .iter()
                 .any(|word| inside.contains(word));
             if !inside.ends_with(".rs") || is_test || inside == "lib.rs" {

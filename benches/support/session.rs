@@ -37,6 +37,20 @@ pub(crate) fn compiled(content: String) -> Rules {
     Rules::new(table, names, policy, Limits::default(), 64 * 1024)
 }
 
+/// A session of a user with these rules, and an upstream for it.
+pub(crate) fn begin(user: &str, up: &mut Pipe) -> (Session, Rules) {
+    let rules = rules(user);
+    let identity = Identity {
+        rule: 0,
+        who: Who::Fixed("app".into()),
+        auth: AuthKind::Certificate,
+    };
+    let login = Login::new(identity, rules.policy()).expect("the user is on");
+    let mut session = Session::new(1, login, &rules);
+    session.attach(up);
+    (session, rules)
+}
+
 /// A verdict on these bytes, again and again: what `Session` asks of names, table and policy.
 pub(crate) fn verdict_of(
     rules: Rules,
@@ -78,16 +92,8 @@ struct Nobody;
 impl Client {
     /// As a user with these rules.
     pub(crate) fn new(user: &str) -> Self {
-        let rules = rules(user);
-        let identity = Identity {
-            rule: 0,
-            who: Who::Fixed("app".into()),
-            auth: AuthKind::Certificate,
-        };
-        let login = Login::new(identity, rules.policy()).expect("the user is on");
         let (mut up, down) = (Pipe::default(), Pipe::default());
-        let mut session = Session::new(1, login, &rules);
-        session.attach(&mut up);
+        let (session, rules) = begin(user, &mut up);
         Self {
             session,
             rules,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::fixtures::Random;
 use crate::resp::OwnedArgs;
 
 fn args(words: &[&[u8]]) -> OwnedArgs {
@@ -351,16 +352,4 @@ fn what_is_taught_replaces_what_was_taught_before() {
     assert!(second.find(b"both").is_some() && second.find_full("box|in").is_some());
     assert_eq!(second.taught([]).unwrap().len(), before);
     assert!(table.taught([new("get", true)]).is_err());
-}
-
-/// A small generator of reproducible numbers (xorshift).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::identity::Identity;
 use crate::policy::{Selector, User};
 
+use super::conclude::POISON;
 use super::known::Mode;
 use super::login::Revoked;
 use super::pipe::Pipe;
 use super::replicate::may_sync;
-use super::requests::POISON;
 use super::rules::Rules;
 use super::state::{Flow, OUTDATED, Phase, Session};
 

@@ -5,6 +5,7 @@
 //!
 //! - `state`: [`Session`], and how it begins and ends.
 //! - `requests`, `replies`: the two directions.
+//! - `conclude`: what becomes of requests that are not forwarded.
 //! - `prepare`: a request judged, and its reply ready if it is not forwarded.
 //! - `judge`: the verdict on one request; `shadow`: what goes on against it; `own`: what the proxy answers itself.
 //! - `acl`: the ACL command family.
@@ -28,6 +29,7 @@
 
 mod acl;
 mod adopt;
+mod conclude;
 mod explain;
 mod facts;
 mod hello;

@@ -29,6 +29,10 @@ pub(super) fn route<'r>(
         return action;
     };
     let asked = Asked {
+        rules: taking.rules,
+        login,
+        slots,
+        known,
         command: permit.command(),
         kind: *kind,
         scripts_end: taking.facts.version >= SELECT_ENDS_WITH_ITS_SCRIPT,
@@ -37,7 +41,7 @@ pub(super) fn route<'r>(
         len,
         rest,
     };
-    match routing.admit(&asked, slots, known, login, taking.rules) {
+    match routing.admit(&asked) {
         Admission::Go => action,
         Admission::Wait => Action::Hold,
         Admission::Refuse(why) => {

@@ -73,8 +73,12 @@ pub(super) enum Denial {
     Upstream(Box<str>),
 }
 
-/// A request that policy allows.
+/// A request that policy allows, and what it comes into the middle of.
 pub(super) struct Asked<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) login: &'a Login,
+    pub(super) slots: &'a Slots,
+    pub(super) known: &'a Known,
     pub(super) command: CommandId,
     pub(super) kind: Kind,
     pub(super) args: Args<'a>,
@@ -212,15 +216,8 @@ impl Routing {
 
     /// Whether the request may be forwarded now, to where requests go now. If not, what it waits for
     /// is noted.
-    pub(super) fn admit(
-        &mut self,
-        asked: &Asked<'_>,
-        slots: &Slots,
-        known: &Known,
-        login: &Login,
-        rules: &Rules,
-    ) -> Admission {
-        if self.convoy > 0 || self.can_go(asked, slots, known, login, rules) {
+    pub(super) fn admit(&mut self, asked: &Asked<'_>) -> Admission {
+        if self.convoy > 0 || self.can_go(asked) {
             // More of it has come, and now it needs none of its own.
             self.denied = None;
             match self.route {
@@ -238,15 +235,8 @@ impl Routing {
         }
     }
 
-    fn can_go(
-        &mut self,
-        asked: &Asked<'_>,
-        slots: &Slots,
-        known: &Known,
-        login: &Login,
-        rules: &Rules,
-    ) -> bool {
-        let command = rules.table().command(asked.command);
+    fn can_go(&mut self, asked: &Asked<'_>) -> bool {
+        let command = asked.rules.table().command(asked.command);
         let sharing = command.sharing.of_request(&asked.args);
         let is_script = is_script(command);
         if self.route == Route::Own {
@@ -256,7 +246,7 @@ impl Routing {
             };
             return self.admit_own(asked.kind, sharing);
         }
-        let berth = known.berth();
+        let berth = asked.known.berth();
         let need = match asked.kind {
             // An argument too many is an error wherever it is asked.
             Kind::Select(_) if asked.args.len() != 2 => Need::Own(berth),
@@ -273,9 +263,9 @@ impl Routing {
                 }
                 _ => Need::Own(berth),
             },
-            Kind::Transaction(Transaction::Multi) => match self.find_end(asked, login, rules) {
+            Kind::Transaction(Transaction::Multi) => match self.find_end(asked) {
                 Some(requests) => {
-                    let goes = self.turn_to(false, slots);
+                    let goes = self.turn_to(false, asked.slots);
                     if goes {
                         self.convoy = requests;
                         self.queued += requests - 2;
@@ -288,13 +278,13 @@ impl Routing {
                 // Once, a script that selected a database left its caller there.
                 Sharing::Shared if is_script && !asked.scripts_share => Need::Own(berth),
                 Sharing::Shared if asked.len.is_some_and(|len| len <= MOST_SHARED) => {
-                    return self.turn_to(is_script, slots);
+                    return self.turn_to(is_script, asked.slots);
                 }
                 Sharing::AtOnce => Need::Errand(berth),
                 _ => Need::Own(berth),
             },
         };
-        if slots.is_empty() {
+        if asked.slots.is_empty() {
             self.need = Some(need);
         } else {
             self.awaits = true;
@@ -337,9 +327,9 @@ impl Routing {
 
     /// The requests behind a MULTI up to its EXEC, and the MULTI, if they are here whole and each
     /// could be shared on its own. What can't be is found out before the first of them is sent.
-    fn find_end(&mut self, multi: &Asked<'_>, login: &Login, rules: &Rules) -> Option<u32> {
+    fn find_end(&mut self, multi: &Asked<'_>) -> Option<u32> {
         let first = multi.len.filter(|_| multi.args.len() == 1)?;
-        let user = login.user()?;
+        let (rules, user) = (multi.rules, multi.login.user()?);
         let ahead = self.ahead.get_or_insert_with(|| {
             // As many as the client's own scanner takes, which finds out what is wrong with them.
             Box::new(RequestScanner::new(Limits::UNAUTHENTICATED))

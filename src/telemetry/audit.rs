@@ -268,6 +268,7 @@ fn failed(sink: &AuditSink, source: io::Error) -> AuditError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::tests::event;
     use super::*;
 
     const SETTINGS: AuditSettings = AuditSettings {
@@ -279,10 +280,8 @@ mod tests {
 
     fn refusal(user: &str) -> Event<'_> {
         Event {
-            event: "refused",
             user: Some(user),
-            reason: "key",
-            ..Event::default()
+            ..event()
         }
     }
 

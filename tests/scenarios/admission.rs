@@ -8,11 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::support::{Builder, Proxy, RedisServer, Reply, TestClient, Version, eventually};
-
-fn pong() -> Reply {
-    Reply::Simple("PONG".into())
-}
+use crate::support::{Builder, Proxy, RedisServer, Reply, TestClient, Version, eventually, pong};
 
 fn server() -> RedisServer {
     RedisServer::start(Version::V5_0_6, &[])

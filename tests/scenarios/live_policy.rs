@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::proxy::USERS;
 use crate::support::redis::LEGACY_AND_CURRENT;
-use crate::support::{Proxy, RedisServer, Reply, Version, command, eventually};
+use crate::support::{Proxy, RedisServer, Reply, Version, command, eventually, ok};
 
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
 
@@ -27,10 +27,6 @@ fn narrowed(name: &str, rules: &str) -> String {
             false => format!("{line}\n"),
         })
         .collect()
-}
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
 }
 
 #[test]

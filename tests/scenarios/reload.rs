@@ -7,19 +7,11 @@ use std::time::Duration;
 
 use crate::support::proxy::USERS;
 use crate::support::{
-    Builder, Certs, Proxy, RedisServer, Reply, TestClient, Version, eventually, pipeline,
+    Builder, Certs, Proxy, RedisServer, Reply, TestClient, Version, eventually, ok, pipeline, pong,
 };
 
 const IN_FORCE: &str = "a new generation is in force";
 const KEPT: &str = "reload failed: the old generation stays in force";
-
-fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
-
-fn pong() -> Reply {
-    Reply::Simple("PONG".into())
-}
 
 /// With certificates of its own, to be changed.
 fn proxy(server: &RedisServer) -> Builder {

@@ -14,7 +14,7 @@ mod transactions;
 mod upstream;
 
 use crate::support::proxy::Builder;
-use crate::support::{Proxy, RedisServer, Reply, TestClient, eventually};
+use crate::support::{Proxy, RedisServer, Reply, TestClient, eventually, ok};
 
 /// Everything is open: what is refused here is refused for another reason than policy.
 pub const USERS: &str = "\
@@ -88,10 +88,6 @@ pub fn apart(builder: Builder) -> Builder {
 
 pub fn start(server: &RedisServer) -> Proxy {
     builder(server).start()
-}
-
-pub fn ok() -> Reply {
-    Reply::Simple("OK".into())
 }
 
 /// What of a client's requests rode, and what didn't, once it is gone.

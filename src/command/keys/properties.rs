@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::command::Table;
-use crate::command::tests::Random;
+use crate::fixtures::Random;
 use crate::resp::OwnedArgs;
 
 /// What one request touches: argument, access, certainty; and how it ended.

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
-use crate::command::tests::Random;
 use crate::command::{CommandId, Databases};
+use crate::fixtures::Random;
 
 fn word(text: &str) -> Reply {
     Reply::Status(text.to_owned().into())

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::model::Random;
 use super::speaker::{Server, bulk};
 use super::*;
+use crate::fixtures::Random;
 use crate::resp::ReplyScanner;
 
 /// Names tell who may touch and hear them: the user's letter, and the generation of the rules.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::crowd::request;
-use super::model::Random;
 use super::*;
+use crate::fixtures::Random;
 
 /// A server that says anything at all: at worst its connection ends.
 fn play_with_a_liar(seed: u64) {

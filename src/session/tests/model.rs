@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::*;
+use crate::fixtures::Random;
 use crate::policy::hash_of;
 
 /// Keys tell who may touch them, and in which databases: see [`Model::run`].
@@ -16,23 +17,6 @@ const AFTER: &str = "user a on >pw -@all script=one.lua (+@all -@dangerous ~a2:r
                      user b on >pw -@all script=one.lua (+@all -@dangerous ~b2:r* db=0,1) \
                      (+@all -@dangerous ~b2:w* db=2,3)\n";
 const BODY: &str = "return-1";
-
-/// SplitMix64.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end as u64) as usize
-    }
-
-    pub(super) fn one<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
-    }
-}
 
 /// One connection of a Redis 5.
 #[derive(Default)]

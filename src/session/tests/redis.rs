@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::model::Random;
 use super::speaker::bulk;
+use crate::fixtures::Random;
 use crate::session::Berth;
 
 /// One connection.

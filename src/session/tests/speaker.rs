@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::model::Random;
+use crate::fixtures::Random;
 
 /// One connection of a server.
 #[derive(Default)]

@@ -2,11 +2,8 @@
 
 use serde_json::Value;
 
+pub use super::ok;
 use super::{Proxy, Reply, TestClient};
-
-pub fn ok() -> Reply {
-    Reply::Simple("OK".into())
-}
 
 pub fn words(line: &str) -> Vec<&str> {
     line.split(' ').filter(|word| !word.is_empty()).collect()

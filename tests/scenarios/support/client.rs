@@ -56,6 +56,16 @@ pub fn pipeline(commands: &[&[&str]]) -> Vec<u8> {
     commands.iter().flat_map(|args| command(args)).collect()
 }
 
+/// What most commands answer.
+pub fn ok() -> Reply {
+    Reply::Simple("OK".into())
+}
+
+/// What PING answers.
+pub fn pong() -> Reply {
+    Reply::Simple("PONG".into())
+}
+
 // === impl Reply ===
 
 impl Reply {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
-pub use client::{Reply, TestClient, command, pipeline};
+pub use client::{Reply, TestClient, command, ok, pipeline, pong};
 pub use namespace::{Daemon, Namespace};
 pub use proxy::{Builder, Proxy};
 pub use redis::{RedisServer, Version};

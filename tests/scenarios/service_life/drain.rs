@@ -1,0 +1,99 @@
+//! The end: what is owed is finished, up to a deadline.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Manager;
+use crate::support::{
+    PATIENCE, Proxy, RedisServer, Reply, TestClient, Version, command, eventually,
+};
+
+/// Commands that wait for a Redis that sleeps; who sent them.
+fn owed(proxy: &Proxy, server: &RedisServer, seconds: &str) -> Vec<TestClient> {
+    let mut clients: Vec<TestClient> = (0..8).map(|_| proxy.client("cart")).collect();
+    for client in &mut clients {
+        client.call(&["SET", "cart:n", "0"]);
+    }
+    let mut direct = server.direct();
+    direct.send_args(&["DEBUG", "SLEEP", seconds]);
+    std::thread::sleep(Duration::from_millis(200));
+    for client in &mut clients {
+        client.send(command(&["INCR", "cart:n"]).repeat(100));
+    }
+    // They are on their way to the Redis, and it has answered none.
+    std::thread::sleep(Duration::from_millis(200));
+    clients
+}
+
+#[test]
+fn a_drain_finishes_what_is_owed_and_a_reload_in_it_does_no_harm() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let manager = Manager::new();
+    let mut proxy = manager.of(Proxy::builder().upstream(&server)).start();
+    let mut idle = proxy.client("cart");
+    idle.call(&["PING"]);
+    let clients = owed(&proxy, &server, "2");
+    manager.all_told();
+    proxy.terminate();
+    assert!(manager.told().starts_with("STOPPING=1\n"));
+    idle.expect_close();
+    assert!(
+        TestClient::tcp(proxy.address()).is_err(),
+        "it still accepts"
+    );
+    proxy.reload_until("reload: nothing has changed");
+    assert!(!proxy.has_exited());
+    let mut numbers = Vec::new();
+    for mut client in clients {
+        for _ in 0..100 {
+            let reply = client.read_reply();
+            let Reply::Integer(number) = reply else {
+                panic!("{reply:?}")
+            };
+            numbers.push(number);
+        }
+        client.expect_close();
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=800).collect::<Vec<_>>());
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(proxy.log_text().contains("cut=0"), "{}", proxy.log_text());
+    assert!(!manager.all_told().contains("RELOADING"));
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let mut proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\ndrain_timeout = \"500ms\"")
+        .start();
+    let clients = owed(&proxy, &server, "30");
+    proxy.terminate();
+    assert_eq!(proxy.wait().code(), Some(0));
+    let log = proxy.log_text();
+    assert!(
+        log.contains("deadline=500ms") && log.contains("cut=8"),
+        "{log}"
+    );
+    drop(clients);
+}
+
+#[test]
+fn a_second_signal_ends_a_drain() {
+    let server = RedisServer::start(Version::V5_0_6, &[]);
+    let mut proxy = Proxy::builder()
+        .upstream(&server)
+        .section("[runtime]\ndrain_timeout = \"10m\"")
+        .start();
+    let clients = owed(&proxy, &server, "30");
+    proxy.terminate();
+    eventually("the drain", || proxy.log_text().contains("draining"));
+    proxy.signal(Signal::TERM);
+    let start = Instant::now();
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert!(proxy.log_text().contains("second signal"));
+    drop(clients);
+}
