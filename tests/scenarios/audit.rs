@@ -1,6 +1,7 @@
 //! What the audit says, where it goes, and what becomes of commands when it can't be written.
 
 mod sinks;
+mod torn;
 
 use std::collections::BTreeSet;
 
