@@ -21,13 +21,14 @@
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `meter`: how much it may use of what it shares with others.
 //! - `rules`: what all of it is judged by, one generation after the other.
-//! - `host`: what is asked of the world outside.
+//! - `host`: what is asked of the world outside; `errands`: what it takes its time for.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `tally`: what was allowed, counted.
 //! - `facts`: what is known of the upstream.
 
 mod acl;
 mod adopt;
+mod errands;
 mod explain;
 mod facts;
 mod hello;
@@ -60,7 +61,7 @@ mod tally;
 mod throttle;
 mod trunk;
 
-pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
+pub use acl::{ChangeError, Errand, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
 pub use host::{Allowed, Host, Oversight, Refused};

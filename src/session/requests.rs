@@ -9,6 +9,7 @@ use crate::resp::{
 };
 use crate::rewrite::Replacement;
 
+use super::errands::Waiting;
 use super::facts::{Facts, Version};
 use super::host::Host;
 use super::kind::Kind;
@@ -119,7 +120,8 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.slots.takeover_pending()
+        let held_up = self.waiting.is_some()
+            || self.slots.takeover_pending()
             || self.holding && self.waits_for_replies()
             || self.routing.holds_up(&self.slots);
         // A transaction whose beginning was taken is taken to its end.
@@ -221,6 +223,10 @@ impl Session {
             refuse(scratch, login, standing, refusal, entry, &args, taking);
             action = Action::Refuse(refusal);
         }
+        if matches!(action, Action::NotNow) {
+            self.waiting = Some(Waiting::Turn);
+            return false;
+        }
         let len = self.scanner.consumed();
         if self.routing.shares() {
             let rest = up.unscanned().get(len..).unwrap_or_default();
@@ -314,6 +320,10 @@ impl Session {
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let mut action = prepare(scratch, login, standing, self.id, &args, taking);
+        if matches!(action, Action::NotNow) {
+            self.waiting = Some(Waiting::Turn);
+            return Ok(false);
+        }
         if self.routing.shares() {
             // People type MULTI and wait for its reply.
             let here = (Some(len), &[][..]);
@@ -476,7 +486,7 @@ impl Session {
             Action::Answered(answered, _) => {
                 return self.conclude_own(answered, rules, up, down);
             }
-            Action::Forward(..) | Action::Wait | Action::Hold => {}
+            Action::Forward(..) | Action::Wait | Action::Hold | Action::NotNow => {}
         }
         self.silence.spend(&mut self.slots);
     }
@@ -531,6 +541,11 @@ impl Session {
                     self.generation = OUTDATED;
                 }
             }
+            Answered::Begun(errand) => {
+                self.waiting = Some(Waiting::Errand(errand));
+                return;
+            }
+            Answered::NotNow => return,
             Answered::Told => self.reply_local(down),
             Answered::Quit => {
                 self.reply_local(down);
@@ -556,7 +571,7 @@ impl Session {
     }
 
     /// Our own reply in its place: at once if nothing is owed before it.
-    fn reply_local(&mut self, down: &mut Pipe) {
+    pub(super) fn reply_local(&mut self, down: &mut Pipe) {
         // In the midst of a message there is no place for it.
         if self.slots.is_empty() && self.piece.is_none() {
             if !self.muted {
