@@ -410,3 +410,31 @@ fn users_that_are_being_saved_are_saved_though_the_client_goes_and_the_proxy_end
     let saved = |(_, reason, _): &(String, String, String)| reason == "saved";
     assert!(changes(&proxy).iter().any(saved));
 }
+
+#[test]
+fn what_an_operator_writes_during_a_save_stays() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let users = thousands();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&users)
+        .allow_error("the users are not saved")
+        .start();
+    let (file, next) = (acl_file(&proxy), proxy.directory().join(".next"));
+    let mut admin = proxy.client("admin");
+    admin.set_patience(Duration::from_secs(60));
+    assert_eq!(call(&mut admin, "ACL SETUSER late on"), ok());
+    admin.send_args(&["ACL", "SAVE"]);
+    // It takes seconds, and has read the files by now.
+    std::thread::sleep(Duration::from_millis(200));
+    let theirs = format!("{users}user theirs off\n");
+    std::fs::write(&next, &theirs).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    assert_eq!(admin.read_reply().error(), NOT_SAVED);
+    assert_eq!(read(&file), theirs);
+    assert!(
+        proxy
+            .log_text()
+            .contains("have changed since they were loaded")
+    );
+}
