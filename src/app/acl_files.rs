@@ -8,7 +8,7 @@ use crate::command::Table;
 use crate::config::Config;
 use crate::identity::{self, AuthKind, Naming};
 use crate::policy::{self, Policy, Source, User};
-use crate::proxy::{Compiled, PolicyFiles, PolicyText};
+use crate::proxy::{Compiled, PolicyFiles, PolicyText, Replacement};
 use crate::session::Rules;
 
 use super::replace_files::replace_files;
@@ -176,7 +176,7 @@ impl PolicyFiles for AclFiles {
         }
     }
 
-    fn write(&self, files: &[Source]) -> Result<(), String> {
+    fn write(&self, files: &[Replacement]) -> Result<(), String> {
         replace_files(files)
     }
 }

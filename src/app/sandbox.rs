@@ -119,6 +119,8 @@ impl Access {
             && let AuditSink::File(path) = &config.audit.sink
         {
             around(path, &mut access.append);
+            // Whether it ends in half a line is looked up before the first one is written.
+            access.read.extend(path.is_file().then(|| path.clone()));
         }
         let binds = config.listeners.iter().flat_map(|listener| &listener.bind);
         for bind in binds.chain(&config.admin.bind).chain(&config.admin.probe) {

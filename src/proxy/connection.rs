@@ -94,6 +94,7 @@ pub(super) fn serve(
             dues: client.dues.take(),
             refusals: 0,
             meter: &mut client.meter,
+            errand: None,
         };
         let user = session.login().user().map(|user| user.name());
         host.tell_connection("connection_opened", user, "", None);

@@ -2,6 +2,7 @@
 //! rule. Never a password, never a value.
 
 use std::net::IpAddr;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,8 +11,8 @@ use crate::config::AuditDecisions;
 use crate::identity::Certificate;
 use crate::policy::{Decision, DenyReason, Explanation, LogEntry, User, Whereabouts, explain};
 use crate::session::{
-    Allowed, ChangeError, FilesError, Host, Oversight, Refusal, Refused, Revoked, Severity, Tally,
-    Throttle, UserChange,
+    Allowed, ChangeError, Errand, FilesError, Host, Oversight, Refusal, Refused, Revoked, Severity,
+    Tally, Throttle, UserChange,
 };
 use crate::telemetry::{AlternativeNames, CertificateFields, Event, Totals, Verdict};
 use crate::tls;
@@ -23,7 +24,7 @@ use super::standing::Expulsion;
 use super::users;
 
 /// One connection, as the audit names it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) listener: String,
     /// Address and port, or `unix`.
@@ -45,7 +46,7 @@ pub(super) struct Peer {
 /// The proxy, as one session sees it.
 #[derive(Debug)]
 pub(super) struct SessionHost<'a> {
-    pub(super) service: &'a Service,
+    pub(super) service: &'a Arc<Service>,
     pub(super) peer: &'a Peer,
     pub(super) session: u64,
     pub(super) opened: Instant,
@@ -54,6 +55,8 @@ pub(super) struct SessionHost<'a> {
     /// Requests that were refused.
     pub(super) refusals: u64,
     pub(super) meter: &'a mut Meter,
+    /// What comes of the LOAD or SAVE that it has begun.
+    pub(super) errand: Option<Receiver<Result<(), FilesError>>>,
 }
 
 /// Why a session ends that has lived for `max_lifetime`.
@@ -404,16 +407,12 @@ impl Host for SessionHost<'_> {
         &mut self,
         caller: &str,
         change: &UserChange<'_>,
-    ) -> Result<usize, ChangeError> {
+    ) -> Option<Result<usize, ChangeError>> {
         users::change(self, caller, change)
     }
 
-    fn reload_users(&mut self, caller: &str) -> Result<(), FilesError> {
-        users::reload(self, caller)
-    }
-
-    fn save_users(&mut self, caller: &str) -> Result<(), FilesError> {
-        users::save(self, caller)
+    fn begin(&mut self, caller: &str, errand: Errand) -> Option<Result<(), FilesError>> {
+        users::begin(self, caller, errand)
     }
 
     fn acl_log(&mut self, count: usize) -> (Vec<LogEntry>, u64) {

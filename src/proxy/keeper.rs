@@ -26,6 +26,8 @@ struct Writer {
     /// Of the ACL files, as they were last loaded or saved.
     content_hash: String,
     unsaved: BTreeMap<String, Change>,
+    /// Somebody loads or saves, which takes its time: no users change meanwhile.
+    held: bool,
 }
 
 /// What became of a user at run time.
@@ -69,6 +71,7 @@ impl Keeper {
             writer: Mutex::new(Writer {
                 content_hash: rules.policy().content_hash().to_owned(),
                 unsaved: BTreeMap::new(),
+                held: false,
             }),
             current: ArcSwap::from_pointee(Generation::new(rules, Arc::new(settings))),
             bell,
@@ -86,22 +89,43 @@ impl Keeper {
         self.current.load_full()
     }
 
+    /// Returns whether the caller has it now: then nobody else changes users at run time, or loads or
+    /// saves, until it is given back by [`Keeper::release`].
+    pub(super) fn hold(&self) -> bool {
+        !std::mem::replace(&mut self.writer().held, true)
+    }
+
+    /// Gives it back. Who waits for it is woken.
+    pub(super) fn release(&self) {
+        self.writer().held = false;
+        self.bell.ring();
+    }
+
+    /// Whether anybody has it.
+    pub(super) fn is_held(&self) -> bool {
+        self.writer().held
+    }
+
     /// Changes users at run time. No other change comes between what `edit` sees and what it makes
-    /// of it. When this returns, the change is in force and every session is on its way to obey.
+    /// of it. When this returns, the change is in force and every session is on its way to obey. `None`:
+    /// not while somebody loads or saves.
     ///
     /// # Errors
     /// Those of `edit`; then nothing has changed.
-    pub fn change<T, E>(&self, edit: impl FnOnce(&Rules) -> Result<Edit<T>, E>) -> Result<T, E> {
+    pub fn change<T, E>(
+        &self,
+        edit: impl FnOnce(&Rules) -> Result<Edit<T>, E>,
+    ) -> Option<Result<T, E>> {
         let mut writer = self.writer();
+        if writer.held {
+            return None;
+        }
         let rules = self.rules();
-        let Edit {
-            policy,
-            touched,
-            answer,
-        } = edit(&rules)?;
-        writer.unsaved.extend(touched);
-        self.put_in_force(rules.with_policy(policy), &writer);
-        Ok(answer)
+        Some(edit(&rules).map(|edit| {
+            writer.unsaved.extend(edit.touched);
+            self.put_in_force(rules.with_policy(edit.policy), &writer);
+            edit.answer
+        }))
     }
 
     /// Learns what an upstream has besides what the table knows. Returns whether there was any.
@@ -121,7 +145,7 @@ impl Keeper {
 
     /// Puts what `load` makes of the ACL files in the place of all users, run-time changes included: if
     /// `may_drop` agrees to what comes of it. It is told the rules in force, all users to come, and whose
-    /// run-time changes will be lost.
+    /// run-time changes will be lost. For who has [`Keeper::hold`]: nobody waits while `load` is at it.
     ///
     /// # Errors
     /// Those of `load` and `may_drop`; then nothing has changed.
@@ -130,9 +154,11 @@ impl Keeper {
         load: impl FnOnce(&Rules) -> Result<Policy, E>,
         may_drop: impl FnOnce(&Rules, &Policy, &[String]) -> Result<(), E>,
     ) -> Result<Reloaded, E> {
+        let before = self.snapshot();
+        let loaded = load(&before)?;
         let mut writer = self.writer();
         let rules = self.rules();
-        let loaded = load(&rules)?;
+        let loaded = under(&rules, loaded, &before);
         let old = rules.policy();
         // A user that is the same as before is the same value: its sessions needn't notice.
         let policy = loaded.reusing(old);
@@ -208,7 +234,7 @@ impl Keeper {
 
     /// Writes the users to where a reload reads them, and forgets that they were unsaved. `write` is
     /// told which ones are, and returns what a reload would make of what it has written: users that
-    /// say the same as those in force.
+    /// say the same as those in force. For who has [`Keeper::hold`]: nobody waits while `write` is at it.
     ///
     /// # Errors
     /// Those of `write`; then they are unsaved still.
@@ -216,9 +242,11 @@ impl Keeper {
         &self,
         write: impl FnOnce(&Rules, &BTreeMap<String, Change>) -> Result<Policy, E>,
     ) -> Result<(), E> {
+        let (before, unsaved) = (self.snapshot(), self.unsaved());
+        let written = write(&before, &unsaved)?;
         let mut writer = self.writer();
         let rules = self.rules();
-        let written = write(&rules, &writer.unsaved)?;
+        let written = under(&rules, written, &before);
         writer.content_hash = written.content_hash().to_owned();
         writer.unsaved.clear();
         let policy = written.reusing(rules.policy());
@@ -248,6 +276,14 @@ impl Keeper {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // A change that panicked has not come to its swap: what is here is in force.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Users that were compiled under the rules `before`: an upstream may have taught something meanwhile.
+fn under(rules: &Rules, users: Policy, before: &Rules) -> Policy {
+    match rules.generation() == before.generation() || rules.names_the_same(before) {
+        true => users,
+        false => users.recompiled(rules.table()),
     }
 }
 

@@ -62,6 +62,7 @@ pub use keeper::{Change, Edit, Keeper, Reloaded};
 pub use observe::{ListenerStatus, ReloadStatus, Status, UpstreamStatus};
 pub use quotas::Limited;
 pub use reload::{Cause, Compiled, Configuration, Loaded, LoadedSettings, PolicyFiles, PolicyText};
+pub use save::{CHANGED_FILES, Replacement};
 pub use service::{ListenerParts, Running, Service, ServiceParts, StartError};
 pub use sockets::Sockets;
 pub use upstream::{Connector, Nobody, UpstreamError};

@@ -2,6 +2,7 @@
 //! locks, no clock unless something stalls.
 
 mod deadlines;
+mod errand;
 mod pace;
 mod way;
 
@@ -233,6 +234,9 @@ impl<'a> Relay<'a> {
         loop {
             if self.last_words.is_some() {
                 return self.poll_last_words(cx);
+            }
+            if self.session.waits_for_host() {
+                self.look_at_errand();
             }
             let retires = self.retires();
             let draining = draining || retires;

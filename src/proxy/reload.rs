@@ -16,6 +16,7 @@ use crate::tls::UpstreamTls;
 
 use super::generation::Fingerprint;
 use super::keeper::Reloaded;
+use super::save::Replacement;
 use super::service::{ListenerParts, Service};
 use super::settle::settle;
 
@@ -104,8 +105,8 @@ pub trait PolicyFiles: Debug + Send + Sync {
     /// Replaces the content of these files, each at once: all of them, or none.
     ///
     /// # Errors
-    /// Why it can't be done.
-    fn write(&self, files: &[Source]) -> Result<(), String>;
+    /// Why it can't be done: [`super::CHANGED_FILES`] is one of the reasons.
+    fn write(&self, files: &[Replacement]) -> Result<(), String>;
 }
 
 /// What was read.

@@ -1,12 +1,27 @@
 //! ACL SAVE: run-time changes of users, written into the ACL files.
 
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
-use crate::policy::Source;
 use crate::session::FilesError;
 
 use super::reload::PolicyText;
 use super::service::Service;
+
+/// What an ACL file is to say.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    /// The file.
+    pub path: PathBuf,
+    /// What was read of it, and what must be there still when it is replaced.
+    pub old: Vec<u8>,
+    /// What is written in its place.
+    pub new: Vec<u8>,
+}
+
+/// Why nothing is saved where somebody has written to the files meanwhile.
+pub const CHANGED_FILES: &str =
+    "the ACL files have changed since they were loaded: ACL LOAD or SIGHUP first";
 
 // === impl Service ===
 
@@ -32,9 +47,7 @@ impl Service {
             let policy = rules.policy();
             let on_disk = source.compile(text.clone(), rules);
             if !on_disk.is_ok_and(|old| old.policy.content_hash() == policy.content_hash()) {
-                let reason = "the ACL files have changed since they were loaded: ACL LOAD or \
-                              SIGHUP first";
-                return Err(failed(reason.to_owned()));
+                return Err(failed(CHANGED_FILES.to_owned()));
             }
             let files = policy.written_into(&text.sources, |name| unsaved.contains_key(name));
             // A proxy that can't be started again, or comes back with other rules, is worse than
@@ -51,9 +64,14 @@ impl Service {
                 let reason = "can't be written down as it is in force";
                 return Err(failed(format!("the user '{user}' {reason}")));
             }
-            let changed = files.into_iter().zip(&text.sources);
-            let changed = changed.filter(|(new, old)| new.content != old.content);
-            let changed: Vec<Source> = changed.map(|(new, _)| new).collect();
+            let both = files.into_iter().zip(text.sources);
+            let changed = both.filter(|(new, old)| new.content != old.content);
+            let changed = changed.map(|(new, old)| Replacement {
+                path: new.path,
+                old: old.content,
+                new: new.content,
+            });
+            let changed: Vec<Replacement> = changed.collect();
             source.write(&changed).map_err(failed)?;
             Ok(compiled.policy)
         })

@@ -3,7 +3,8 @@
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -47,6 +48,8 @@ pub struct Service {
     pub(super) listeners: Vec<Arc<Listening>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) audit: Audit,
+    /// The thread that loads or saves users, or did so last.
+    pub(super) errand: Mutex<Option<JoinHandle<()>>>,
     /// Written at refusals, read by ACL LOG.
     pub(super) acl_log: Mutex<AclLog>,
     pub(super) sessions: Sessions,
@@ -219,6 +222,7 @@ impl Service {
             listeners,
             upstreams,
             audit,
+            errand: Mutex::default(),
             acl_log: Mutex::default(),
             throttle: Mutex::new(throttle),
             quotas: Quotas::new(),
@@ -307,6 +311,11 @@ impl Service {
             id,
         };
         (id, guard)
+    }
+
+    pub(super) fn errand(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // It is put there whole or not.
+        self.errand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The memory that clients make us hold, of their common budget.
@@ -401,7 +410,12 @@ impl Running {
         sessions.drain.send_replace(true);
         self.service.bell.ring();
         let open = || sessions.open.load(Ordering::Relaxed);
-        while open() > 0 && Instant::now() < deadline {
+        // What is being saved is saved, though its client may have gone.
+        let saves = || {
+            let errand = self.service.errand();
+            errand.as_ref().is_some_and(|one| !one.is_finished())
+        };
+        while (open() > 0 || saves()) && Instant::now() < deadline {
             let step = Instant::now() + DRAIN_STEP;
             tokio::select! {
                 _ = timeout_at(deadline, sleep_until(step)) => {}
@@ -410,6 +424,11 @@ impl Running {
         }
         let cut = open();
         self.workers.stop();
+        let errand = self.service.errand().take();
+        if let Some(errand) = errand.filter(JoinHandle::is_finished) {
+            // It has let go of the audit, which is written to its end. A panic was told by its hook.
+            let _ = errand.join();
+        }
         cut
     }
 }

@@ -1,19 +1,21 @@
 //! The ACL command family's other half: users changed, loaded and saved, and the log of refusals.
 //!
-//! Files are read and written by the worker that serves the caller, and its other sessions wait
-//! meanwhile, as all of Redis does: an operator asks for it, seldom, and files are small.
+//! Files are read and written by a thread of their own. Only who asks for it waits meanwhile, and whoever
+//! else wants to change users.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::policy::{
     AclLog, DenyReason, LogContext, LogEntry, LogReason, LoggedDenial, Whereabouts,
 };
-use crate::session::{ChangeError, FilesError, MadeChange, Refusal, Refused, UserChange};
+use crate::session::{ChangeError, Errand, FilesError, MadeChange, Refusal, Refused, UserChange};
 use crate::telemetry::Event;
 
-use super::host::SessionHost;
+use super::host::{Peer, SessionHost};
 use super::keeper::{Change, Edit};
+use super::service::Service;
 
 /// Of a failed load the client is told so many problems; the log has all.
 const MAX_PROBLEMS: usize = 50;
@@ -22,14 +24,26 @@ const MAX_PROBLEMS: usize = 50;
 const NOTHING_LOADED: &str = "WARNING: ACL errors detected, no change to the previously active \
                               ACL rules was performed";
 
+/// Who asks for it, as the log and the audit name him.
+struct Caller<'a> {
+    service: &'a Service,
+    peer: &'a Peer,
+    session: u64,
+    name: &'a str,
+}
+
+/// Held while users are loaded or saved.
+struct Turn(Arc<Service>);
+
 // === users ===
 
-/// SETUSER and DELUSER: in force for every session when it returns.
+/// SETUSER and DELUSER: in force for every session when it returns. `None`: not while somebody loads or
+/// saves.
 pub(super) fn change(
     host: &SessionHost<'_>,
     caller: &str,
     change: &UserChange<'_>,
-) -> Result<usize, ChangeError> {
+) -> Option<Result<usize, ChangeError>> {
     let what = match change {
         UserChange::Set { .. } => Change::Set,
         UserChange::Delete { .. } => Change::Deleted,
@@ -44,70 +58,133 @@ pub(super) fn change(
             answer: touched.len(),
             touched: touched.into_iter().map(|name| (name, what)).collect(),
         })
-    });
-    match done {
+    })?;
+    Some(match done {
         Ok(count) => {
-            tell(host, caller, "changed", change.describe(), Vec::new());
+            let caller = Caller {
+                service: host.service,
+                peer: host.peer,
+                session: host.session,
+                name: caller,
+            };
+            caller.tell("changed", change.describe(), Vec::new());
             Ok(count)
         }
         // Nobody of those names: nothing has changed.
         Err(None) => Ok(0),
         Err(Some(error)) => Err(error),
-    }
+    })
 }
 
-/// LOAD: run-time changes go.
-pub(super) fn reload(host: &SessionHost<'_>, caller: &str) -> Result<(), FilesError> {
-    match host.service.load_for(caller) {
-        Ok(reloaded) => {
-            tell(host, caller, "loaded", "LOAD".to_owned(), reloaded.dropped);
+/// LOAD and SAVE, by a thread of their own: a disk may take seconds for each file, and thousands of users
+/// take as long. The session is woken when it is done. `None`: somebody else is at it.
+pub(super) fn begin(
+    host: &mut SessionHost<'_>,
+    caller: &str,
+    errand: Errand,
+) -> Option<Result<(), FilesError>> {
+    let service = host.service;
+    if !service.keeper.hold() {
+        return None;
+    }
+    let turn = Turn(Arc::clone(service));
+    let (sender, receiver) = channel();
+    let (peer, session, name) = (host.peer.clone(), host.session, caller.to_owned());
+    let work = move || {
+        let turn = turn;
+        // Gone before the turn is, whatever happens: who is woken by that finds what came of it.
+        let sender = sender;
+        let caller = Caller {
+            service: &turn.0,
+            peer: &peer,
+            session,
+            name: &name,
+        };
+        // The client may have gone.
+        let _ = sender.send(match errand {
+            Errand::Load => caller.load(),
+            Errand::Save => caller.save(),
+        });
+    };
+    let thread = std::thread::Builder::new().name("acl-files".to_owned());
+    Some(match thread.spawn(work) {
+        Ok(thread) => {
+            host.errand = Some(receiver);
+            *service.errand() = Some(thread);
             Ok(())
         }
-        Err(mut problems) => {
-            let more = problems.len().saturating_sub(MAX_PROBLEMS);
-            problems.truncate(MAX_PROBLEMS);
-            if more > 0 {
-                problems.push(format!("{more} more"));
+        Err(error) => {
+            tracing::error!(%error, "users are neither loaded nor saved: no thread");
+            Err(FilesError::Failed(format!("no thread: {error}")))
+        }
+    })
+}
+
+// === impl Caller ===
+
+impl Caller<'_> {
+    /// LOAD: run-time changes go.
+    fn load(&self) -> Result<(), FilesError> {
+        match self.service.load_for(self.name) {
+            Ok(reloaded) => {
+                self.tell("loaded", "LOAD".to_owned(), reloaded.dropped);
+                Ok(())
             }
-            problems.push(NOTHING_LOADED.to_owned());
-            Err(FilesError::Failed(problems.join(". ")))
+            Err(mut problems) => {
+                let more = problems.len().saturating_sub(MAX_PROBLEMS);
+                problems.truncate(MAX_PROBLEMS);
+                if more > 0 {
+                    problems.push(format!("{more} more"));
+                }
+                problems.push(NOTHING_LOADED.to_owned());
+                Err(FilesError::Failed(problems.join(". ")))
+            }
         }
     }
-}
 
-/// SAVE. The reason of a failure is in the log, and nowhere else: it may name files.
-pub(super) fn save(host: &SessionHost<'_>, caller: &str) -> Result<(), FilesError> {
-    let done = host.service.save();
-    match &done {
-        Ok(()) => tell(host, caller, "saved", "SAVE".to_owned(), Vec::new()),
-        Err(FilesError::NoFile) => {}
-        Err(FilesError::Failed(reason)) => tracing::error!(
-            session = host.session,
-            peer = host.peer.address,
-            user = caller,
-            reason,
-            "the users are not saved"
-        ),
+    /// SAVE. The reason of a failure is in the log, and nowhere else: it may name files.
+    fn save(&self) -> Result<(), FilesError> {
+        let done = self.service.save();
+        match &done {
+            Ok(()) => self.tell("saved", "SAVE".to_owned(), Vec::new()),
+            Err(FilesError::NoFile) => {}
+            Err(FilesError::Failed(reason)) => tracing::error!(
+                session = self.session,
+                peer = self.peer.address,
+                user = self.name,
+                reason,
+                "the users are not saved"
+            ),
+        }
+        done
     }
-    done
+
+    /// Who did it goes into the log and the audit; a password or a hash never.
+    fn tell(&self, reason: &str, what: String, dropped: Vec<String>) {
+        tracing::info!(
+            session = self.session,
+            peer = self.peer.address,
+            user = self.name,
+            "ACL {what}"
+        );
+        // Not lost for the lines of others: it says who may do what.
+        self.service.audit.insist(&Event {
+            generation: Some(self.service.keeper.rules().generation()),
+            user: Some(self.name),
+            by: Some(self.name),
+            dropped,
+            detail: Some(what),
+            ..self.peer.event("acl_changed", Some(self.session), reason)
+        });
+    }
 }
 
-/// Who did it goes into the log and the audit; a password or a hash never.
-fn tell(host: &SessionHost<'_>, caller: &str, reason: &str, what: String, dropped: Vec<String>) {
-    tracing::info!(
-        session = host.session,
-        peer = host.peer.address,
-        user = caller,
-        "ACL {what}"
-    );
-    // Not lost for the lines of others: it says who may do what.
-    host.service.audit.insist(&Event {
-        user: Some(caller),
-        by: Some(caller),
-        dropped,
-        detail: Some(what),
-        ..host.event("acl_changed", reason)
-    });
+// === impl Turn ===
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.keeper.release();
+    }
 }
 
 // === the log ===

@@ -6,6 +6,7 @@ use crate::identity::Identity;
 use crate::policy::{Selector, User};
 
 use super::conclude::POISON;
+use super::errands::Waiting;
 use super::known::Mode;
 use super::login::Revoked;
 use super::pipe::Pipe;
@@ -22,9 +23,10 @@ impl Session {
         self.generation
     }
 
-    /// Whether it has changed the rules itself, and takes no requests until it has adopted them.
+    /// Whether it has changed the rules itself, or is about to, and takes no requests until it has
+    /// adopted them.
     pub fn has_changed_rules(&self) -> bool {
-        self.generation == OUTDATED
+        self.generation == OUTDATED || matches!(self.waiting, Some(Waiting::Errand(_)))
     }
 
     /// Who the client is by the identity rules of now.

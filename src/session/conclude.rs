@@ -6,6 +6,7 @@ use crate::command::{Class, Resolved};
 use crate::policy::Permit;
 use crate::resp::{Args, ProtocolError, encode_request};
 
+use super::errands::Waiting;
 use super::host::Host;
 use super::known::{Mode, Standing};
 use super::outcome::Refusal;
@@ -84,7 +85,7 @@ impl Session {
             Action::Answered(answered, _) => {
                 return self.conclude_own(answered, rules, up, down);
             }
-            Action::Forward(..) | Action::Wait | Action::Hold => {}
+            Action::Forward(..) | Action::Wait | Action::Hold | Action::NotNow => {}
         }
         self.silence.spend(&mut self.slots);
     }
@@ -139,6 +140,11 @@ impl Session {
                     self.generation = OUTDATED;
                 }
             }
+            Answered::Begun(errand) => {
+                self.waiting = Some(Waiting::Errand(errand));
+                return;
+            }
+            Answered::NotNow => return,
             Answered::Told => self.reply_local(down),
             Answered::Quit => {
                 self.reply_local(down);
@@ -164,7 +170,7 @@ impl Session {
     }
 
     /// Our own reply in its place: at once if nothing is owed before it.
-    fn reply_local(&mut self, down: &mut Pipe) {
+    pub(super) fn reply_local(&mut self, down: &mut Pipe) {
         // In the midst of a message there is no place for it.
         if self.slots.is_empty() && self.piece.is_none() {
             if !self.muted {

@@ -8,7 +8,7 @@ use crate::command::CommandId;
 use crate::policy::{LogEntry, User, Whereabouts};
 use crate::resp::Args;
 
-use super::acl::{ChangeError, FilesError, UserChange};
+use super::acl::{ChangeError, Errand, FilesError, UserChange};
 use super::outcome::Refusal;
 use super::rules::Rules;
 use super::tally::Tally;
@@ -107,32 +107,21 @@ pub trait Host {
     }
 
     /// ACL SETUSER and DELUSER: when this returns, the change is in force for everybody. Returns how
-    /// many users it touched.
-    ///
-    /// # Errors
-    /// Why it isn't made.
+    /// many users it touched, or why it isn't made; `None`: not while somebody's errand is under way.
     fn change_users(
         &mut self,
         _caller: &str,
         _change: &UserChange<'_>,
-    ) -> Result<usize, ChangeError> {
-        Err(ChangeError::NotAllowed)
+    ) -> Option<Result<usize, ChangeError>> {
+        Some(Err(ChangeError::NotAllowed))
     }
 
-    /// ACL LOAD.
+    /// ACL LOAD and SAVE. Once it has begun, [`Session::conclude_errand`] is told what came of it; or
+    /// why it can't begin. `None`: not while another is under way.
     ///
-    /// # Errors
-    /// Why nothing was loaded.
-    fn reload_users(&mut self, _caller: &str) -> Result<(), FilesError> {
-        Err(FilesError::NoFile)
-    }
-
-    /// ACL SAVE.
-    ///
-    /// # Errors
-    /// Why nothing was saved.
-    fn save_users(&mut self, _caller: &str) -> Result<(), FilesError> {
-        Err(FilesError::NoFile)
+    /// [`Session::conclude_errand`]: super::Session::conclude_errand
+    fn begin(&mut self, _caller: &str, _errand: Errand) -> Option<Result<(), FilesError>> {
+        Some(Err(FilesError::NoFile))
     }
 
     /// ACL LOG: the newest refusals, and the time now, in milliseconds since 1970.

@@ -22,7 +22,7 @@
 //! - `login`, `hello`: who the client is; `throttle`: how often it may guess.
 //! - `meter`: how much it may use of what it shares with others.
 //! - `rules`: what all of it is judged by, one generation after the other.
-//! - `host`: what is asked of the world outside.
+//! - `host`: what is asked of the world outside; `errands`: what it takes its time for.
 //! - `outcome`: the one place where a refusal becomes bytes, a label, a level.
 //! - `tally`: what was allowed, counted.
 //! - `facts`: what is known of the upstream.
@@ -30,6 +30,7 @@
 mod acl;
 mod adopt;
 mod conclude;
+mod errands;
 mod explain;
 mod facts;
 mod hello;
@@ -62,7 +63,7 @@ mod tally;
 mod throttle;
 mod trunk;
 
-pub use acl::{ChangeError, FilesError, MadeChange, UserChange};
+pub use acl::{ChangeError, Errand, FilesError, MadeChange, UserChange};
 pub use explain::{Foresight, Own, foresee};
 pub use facts::{Facts, Swapped, Version};
 pub use host::{Allowed, Host, Oversight, Refused};

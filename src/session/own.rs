@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use crate::resp::Args;
 
-use super::acl;
+use super::acl::{self, Errand};
 use super::hello::{self, Hello, HelloError};
 use super::host::Host;
 use super::kind::Kind;
@@ -36,6 +36,10 @@ pub(super) enum Answered {
     /// Nothing but a reply, and where the rules are `outdated` now, no request is judged by them
     /// any more.
     Acl { outdated: bool },
+    /// The host is at it: the reply comes when it is done.
+    Begun(Errand),
+    /// Nothing has happened: it is asked again when the host has done what it is at.
+    NotNow,
     /// Once all is answered, the upstream is changed for a fresh one; then comes the reply.
     Reset,
 }
@@ -47,7 +51,8 @@ impl Answered {
     pub(super) fn may_change_user(&self) -> bool {
         match self {
             Self::LoggedIn { .. } | Self::Hello(..) | Self::Reset => true,
-            Self::Named(_) | Self::Silence(_) | Self::Told | Self::Quit | Self::Acl { .. } => false,
+            Self::Named(_) | Self::Silence(_) | Self::Told | Self::Quit => false,
+            Self::Acl { .. } | Self::Begun(_) | Self::NotNow => false,
         }
     }
 }

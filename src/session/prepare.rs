@@ -33,6 +33,8 @@ pub(super) enum Action<'r> {
     Wait,
     /// The verdict needs a reply that is owed.
     Hold,
+    /// The host is at something that this must not come into.
+    NotNow,
 }
 
 /// Everything outside the session that a request is taken with.
@@ -67,6 +69,7 @@ pub(super) fn prepare<'r>(
         Verdict::Own(kind, permit) => {
             scratch.clear();
             match answer_own(kind, login, args, session, standing, taking, scratch) {
+                Ok(Answered::NotNow) => return Action::NotNow,
                 Ok(answered) => {
                     if permit.is_some_and(Permit::is_shadow) {
                         tell_shadow(login, standing, args, taking);

@@ -6,6 +6,7 @@ use crate::resp::{
 use crate::rewrite::Replacement;
 
 use super::conclude::class_of;
+use super::errands::Waiting;
 use super::facts::{Facts, Version};
 use super::host::Host;
 use super::kind::Kind;
@@ -104,7 +105,8 @@ impl Session {
         } else {
             MAX_HELD_UNAUTHENTICATED
         };
-        let held_up = self.slots.takeover_pending()
+        let held_up = self.waiting.is_some()
+            || self.slots.takeover_pending()
             || self.holding && self.waits_for_replies()
             || self.routing.holds_up(&self.slots);
         // A transaction whose beginning was taken is taken to its end.
@@ -206,6 +208,10 @@ impl Session {
             refuse(scratch, login, standing, refusal, entry, &args, taking);
             action = Action::Refuse(refusal);
         }
+        if matches!(action, Action::NotNow) {
+            self.waiting = Some(Waiting::Turn);
+            return false;
+        }
         let len = self.scanner.consumed();
         if self.routing.shares() {
             let rest = up.unscanned().get(len..).unwrap_or_default();
@@ -299,6 +305,10 @@ impl Session {
         };
         let (scratch, login) = (&mut self.scratch, &mut self.login);
         let mut action = prepare(scratch, login, standing, self.id, &args, taking);
+        if matches!(action, Action::NotNow) {
+            self.waiting = Some(Waiting::Turn);
+            return Ok(false);
+        }
         if self.routing.shares() {
             // People type MULTI and wait for its reply.
             let here = (Some(len), &[][..]);

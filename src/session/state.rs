@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use crate::resp::{Limits, ReplyScanner, RequestScanner, Tail};
 use crate::rewrite::Addresses;
 
+use super::errands::Waiting;
 use super::known::{Known, Mode, Multi, Standing};
 use super::login::Login;
 use super::mapping::Mapping;
@@ -61,6 +62,8 @@ pub struct Session {
     pub(super) holding: bool,
     /// Bytes of the current request at which its verdict is asked for again.
     pub(super) inspect_at: usize,
+    /// What the host is to have done before another request is taken.
+    pub(super) waiting: Option<Waiting>,
     /// How many more requests are taken before it is asked anew.
     pub(super) allowance: u64,
     /// Whose connection the next request goes to.
@@ -132,6 +135,7 @@ impl Session {
             spoil_after_tail: false,
             holding: false,
             inspect_at: 0,
+            waiting: None,
             allowance: u64::MAX,
             routing: Routing::default(),
             readonly: false,
@@ -387,7 +391,7 @@ impl Session {
 
     /// Whether the client is owed nothing.
     pub fn is_settled(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.waiting.is_none()
     }
 
     /// How many replies the upstream owes it.

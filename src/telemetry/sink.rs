@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) struct Stream {
     path: Option<PathBuf>,
     /// `None`: a pipe that nobody reads yet.
     file: Option<File>,
+    /// It ends in half a line, which what comes next must not be glued to.
+    torn: bool,
 }
 
 /// The socket of a log daemon: a record is a datagram.
@@ -112,6 +114,7 @@ impl Stream {
         };
         Ok(Self {
             path: Some(path.to_owned()),
+            torn: file.as_ref().is_some_and(|file| is_torn(path, file)),
             file,
         })
     }
@@ -125,6 +128,7 @@ impl Stream {
         Ok(Self {
             path: None,
             file: Some(file),
+            torn: false,
         })
     }
 }
@@ -138,8 +142,10 @@ impl Sink for Stream {
             ));
         };
         while !batch.rest().is_empty() {
-            match file.write(batch.rest()) {
+            let next = if self.torn { b"\n" } else { batch.rest() };
+            match file.write(next) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) if self.torn => self.torn = false,
                 Ok(len) => batch.done += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -161,9 +167,25 @@ impl Sink for Stream {
         if now.is_some() && self.file.as_ref().and_then(identity) == now {
             return Ok(false);
         }
+        self.torn = is_torn(path, &file);
         self.file = Some(file);
         Ok(true)
     }
+}
+
+/// Whether a file ends in half a line: its disk was full or its machine gone, or its writer was killed.
+/// Of one that can't be read nobody knows: an empty line in it does no harm, and a lost one does.
+fn is_torn(path: &Path, file: &File) -> bool {
+    let Ok(known) = file.metadata() else {
+        return false;
+    };
+    // What went into a pipe is with its reader.
+    if !known.is_file() || known.len() == 0 {
+        return false;
+    }
+    let mut last = [0];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut last, known.len() - 1));
+    read.is_err() || last != *b"\n"
 }
 
 /// Only its owner may write it, and nobody but its group read it: keys and names are in it.
@@ -284,6 +306,50 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
         let mode = std::fs::metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn behind_half_a_line_a_new_one_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        for (before, after) in [
+            ("", "one\ntwo\n"),
+            ("whole\n", "whole\none\ntwo\n"),
+            ("whole\nha", "whole\nha\none\ntwo\n"),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            let mut stream = Stream::open(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+            stream.write(&mut batch(&["one\n"])).unwrap();
+            stream.write(&mut batch(&["two\n"])).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+
+    #[test]
+    fn so_it_does_in_a_file_that_is_opened_in_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut stream = Stream::open(&path).unwrap();
+        stream.write(&mut batch(&["one\n"])).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "ha").unwrap();
+        assert!(stream.reopen().unwrap());
+        stream.write(&mut batch(&["two\n"])).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "ha\ntwo\n");
+    }
+
+    #[test]
+    fn a_line_that_is_half_written_goes_on_in_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut stream = Stream::open(&path).unwrap();
+        std::fs::write(&path, "on").unwrap();
+        let mut records = batch(&["one\n"]);
+        records.done = 2;
+        assert!(!stream.reopen().unwrap());
+        stream.write(&mut records).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! ACL SAVE and LOAD: what becomes of run-time changes.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::support::acl::{call, changes, everything, ok};
+use crate::support::acl::{call, changes, everything, ok, words};
 use crate::support::proxy::USERS;
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually};
 
@@ -287,7 +288,7 @@ fn changes_saves_and_reloads_at_once_lose_nothing() {
     assert!(std::fs::symlink_metadata(&file).unwrap().is_symlink());
     let saved = read(&real);
     assert!(
-        saved.starts_with(&format!("# ours\r\n{dos}\nuser w0-")),
+        saved.starts_with(&format!("# ours\r\n{dos}\nuser w")),
         "{saved}"
     );
     assert_eq!(saved.lines().count(), USERS.lines().count() + 1 + 3 * 2);
@@ -318,4 +319,122 @@ fn load_does_not_give_back_what_only_lethal_acl_could_take() {
     // What the file says is the operator's word, whoever asks for it.
     proxy.write_users(&users.replace("lethal=debug", "lethal=config"));
     assert_eq!(call(&mut admin, "ACL LOAD"), ok());
+}
+
+/// So many that to compile them takes far longer than to answer anybody.
+fn thousands() -> String {
+    let users = (0..4000).map(|number| {
+        format!("user u{number} on >p{number} ~u{number}:* &u{number}:* +@read +@write -flushall\n")
+    });
+    USERS
+        .lines()
+        .map(|line| format!("{line}\n"))
+        .chain(users)
+        .collect()
+}
+
+#[test]
+fn who_loads_or_saves_thousands_of_users_keeps_nobody_else_waiting() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&thousands())
+        .section("[runtime]\nworkers = 1\n")
+        .start();
+    let mut cart = proxy.client("cart");
+    for line in ["ACL SAVE", "ACL LOAD"] {
+        let mut admin = proxy.client("admin");
+        admin.set_patience(Duration::from_secs(60));
+        assert_eq!(call(&mut admin, "ACL SETUSER u7 -@write"), ok());
+        let begun = Instant::now();
+        let took = std::thread::spawn(move || {
+            admin.send_args(&words(line));
+            admin.send_args(&["ACL", "WHOAMI"]);
+            assert_eq!(admin.read_reply(), ok());
+            let took = begun.elapsed();
+            assert_eq!(admin.read_reply().text(), "admin", "in order");
+            took
+        });
+        let mut longest = Duration::ZERO;
+        while !took.is_finished() {
+            let asked = Instant::now();
+            assert_eq!(cart.call(&["GET", "cart:1"]), Reply::Nil);
+            longest = longest.max(asked.elapsed());
+        }
+        let took = took.join().unwrap();
+        assert!(longest * 3 < took, "{line}: {longest:?} of {took:?}");
+    }
+}
+
+#[test]
+fn a_change_that_comes_while_users_are_loaded_or_saved_waits_and_is_not_lost() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&thousands())
+        .start();
+    let (mut one, mut other) = (proxy.client("admin"), proxy.client("admin"));
+    one.set_patience(Duration::from_secs(60));
+    other.set_patience(Duration::from_secs(60));
+    for (line, user) in [("ACL LOAD", "late"), ("ACL SAVE", "later")] {
+        assert_eq!(call(&mut other, "ACL SETUSER u7 -@write"), ok());
+        one.send_args(&words(line));
+        // It takes seconds.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(call(&mut other, &format!("ACL SETUSER {user} on")), ok());
+        assert_eq!(call(&mut other, "ACL SAVE"), ok());
+        assert_eq!(one.read_reply(), ok());
+        assert!(
+            read(&acl_file(&proxy)).contains(&format!("\nuser {user} on")),
+            "{user}"
+        );
+    }
+}
+
+#[test]
+fn users_that_are_being_saved_are_saved_though_the_client_goes_and_the_proxy_ends() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let mut proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&thousands())
+        .start();
+    let file = acl_file(&proxy);
+    let mut admin = proxy.client("admin");
+    assert_eq!(call(&mut admin, "ACL SETUSER late on"), ok());
+    admin.send_args(&["ACL", "SAVE"]);
+    std::thread::sleep(Duration::from_millis(200));
+    drop(admin);
+    proxy.terminate();
+    assert!(proxy.wait().success());
+    assert!(read(&file).contains("\nuser late on"));
+    let saved = |(_, reason, _): &(String, String, String)| reason == "saved";
+    assert!(changes(&proxy).iter().any(saved));
+}
+
+#[test]
+fn what_an_operator_writes_during_a_save_stays() {
+    let server = RedisServer::start(Version::V8_2_3, &[]);
+    let users = thousands();
+    let proxy = Proxy::builder()
+        .upstream(&server)
+        .users(&users)
+        .allow_error("the users are not saved")
+        .start();
+    let (file, next) = (acl_file(&proxy), proxy.directory().join(".next"));
+    let mut admin = proxy.client("admin");
+    admin.set_patience(Duration::from_secs(60));
+    assert_eq!(call(&mut admin, "ACL SETUSER late on"), ok());
+    admin.send_args(&["ACL", "SAVE"]);
+    // It takes seconds, and has read the files by now.
+    std::thread::sleep(Duration::from_millis(200));
+    let theirs = format!("{users}user theirs off\n");
+    std::fs::write(&next, &theirs).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    assert_eq!(admin.read_reply().error(), NOT_SAVED);
+    assert_eq!(read(&file), theirs);
+    assert!(
+        proxy
+            .log_text()
+            .contains("have changed since they were loaded")
+    );
 }

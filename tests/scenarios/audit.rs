@@ -3,6 +3,7 @@
 mod daemons;
 mod logrotate;
 mod sinks;
+mod torn;
 
 use std::collections::BTreeSet;
 

@@ -41,7 +41,7 @@ fn replace(keeper: &Keeper, loaded: Rules, fingerprint: Fingerprint) -> Reloaded
 
 /// A run-time change of some users: all of them from now on, and which of them it touches.
 fn set(keeper: &Keeper, users: &str, touched: &[(&str, Change)]) {
-    let done: Result<(), ()> = keeper.change(|rules| {
+    let done: Option<Result<(), ()>> = keeper.change(|rules| {
         Ok(Edit {
             policy: parse(Some(rules), users).reusing(rules.policy()),
             touched: touched
@@ -51,7 +51,7 @@ fn set(keeper: &Keeper, users: &str, touched: &[(&str, Change)]) {
             answer: (),
         })
     });
-    done.unwrap();
+    done.unwrap().unwrap();
 }
 
 fn reload(keeper: &Keeper, users: &str, force: bool) -> Reloaded {
@@ -74,7 +74,7 @@ fn a_change_is_the_next_generation_and_a_failure_is_none() {
     let after = keeper.snapshot();
     assert!(after.generation() > before.generation());
     assert!(has(&keeper, "new"));
-    let failed: Result<(), &str> = keeper.change(|_| Err::<Edit<()>, _>("no"));
+    let failed = keeper.change(|_| Err::<Edit<()>, _>("no")).unwrap();
     assert_eq!(failed, Err("no"));
     assert_eq!(keeper.snapshot().generation(), after.generation());
 }
@@ -242,4 +242,23 @@ fn a_change_that_panics_leaves_the_keeper_usable() {
     assert!(thread.join().is_err());
     set(&keeper, "user new on\n", &[("new", Change::Set)]);
     assert!(has(&keeper, "new"));
+}
+
+#[test]
+fn who_loads_or_saves_holds_off_all_other_changes_of_users_but_no_reader() {
+    let keeper = keeper();
+    assert!(keeper.hold());
+    assert!(!keeper.hold(), "one at a time");
+    let edit = |_: &Rules| -> Result<Edit<()>, ()> { panic!("nobody may") };
+    assert!(keeper.change(edit).is_none());
+    let now = "user new on\n";
+    let load = |rules: &Rules| {
+        // Its lock is free meanwhile: these would wait for ever.
+        assert!(keeper.unsaved().is_empty() && keeper.is_held());
+        Ok::<_, ()>(parse(Some(rules), now))
+    };
+    keeper.load(load, |_, _, _| Ok(())).unwrap();
+    keeper.release();
+    set(&keeper, "user other on\n", &[("other", Change::Set)]);
+    assert!(has(&keeper, "other"));
 }

@@ -52,6 +52,15 @@ pub enum FilesError {
     Failed(String),
 }
 
+/// What may take its time: files are read or written, and all users are compiled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Errand {
+    /// LOAD.
+    Load,
+    /// SAVE.
+    Save,
+}
+
 /// The most of a change that the log and the audit are told, in letters.
 const MAX_DESCRIPTION: usize = 1024;
 

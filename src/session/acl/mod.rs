@@ -11,7 +11,7 @@ mod dryrun;
 mod show;
 mod text;
 
-pub use change::{ChangeError, FilesError, MadeChange, UserChange};
+pub use change::{ChangeError, Errand, FilesError, MadeChange, UserChange};
 
 use bytes::BytesMut;
 
@@ -62,7 +62,6 @@ pub(super) fn answer(
     if !command.arity_fits(args.len()) {
         return Err(Refusal::OwnArity);
     }
-    let mut outdated = false;
     match (command.own_name(), args.get(2), args.len()) {
         ("cat", None, _) => show::categories(reply),
         ("cat", Some(category), 3) => show::category(category, table, reply),
@@ -88,29 +87,15 @@ pub(super) fn answer(
                 name,
                 rules: &words,
             };
-            outdated = make(user.name(), &change, taking.host, reply)?;
+            return make(user.name(), &change, taking.host, reply);
         }
         ("deluser", ..) => {
             let names: Vec<&[u8]> = args.iter().skip(2).collect();
             let change = UserChange::Delete { names: &names };
-            outdated = make(user.name(), &change, taking.host, reply)?;
+            return make(user.name(), &change, taking.host, reply);
         }
-        ("load", ..) => match taking.host.reload_users(user.name()) {
-            Ok(()) => {
-                reply.extend_from_slice(OK);
-                outdated = true;
-            }
-            Err(FilesError::NoFile) => error(&[NO_FILE], reply),
-            Err(FilesError::Failed(problems)) => error(&[problems.as_bytes()], reply),
-        },
-        ("save", ..) => match taking.host.save_users(user.name()) {
-            Ok(()) => {
-                reply.extend_from_slice(OK);
-                outdated = true;
-            }
-            Err(FilesError::NoFile) => error(&[NO_FILE], reply),
-            Err(FilesError::Failed(_)) => error(&[NOT_SAVED], reply),
-        },
+        ("load", ..) => return Ok(begin(user.name(), Errand::Load, taking.host, reply)),
+        ("save", ..) => return Ok(begin(user.name(), Errand::Save, taking.host, reply)),
         ("cat" | "genpass" | "log", ..) => {
             let parts: [&[u8]; 3] = [
                 b"unknown subcommand or wrong number of arguments for '",
@@ -122,7 +107,17 @@ pub(super) fn answer(
         // An upstream's own, which nobody here can answer.
         _ => return Err(Refusal::UnknownSubcommand),
     }
-    Ok(Answered::Acl { outdated })
+    Ok(Answered::Told)
+}
+
+/// What came of an errand.
+pub(super) fn conclude(errand: Errand, done: &Result<(), FilesError>, reply: &mut BytesMut) {
+    match (errand, done) {
+        (_, Ok(())) => reply.extend_from_slice(OK),
+        (_, Err(FilesError::NoFile)) => error(&[NO_FILE], reply),
+        (Errand::Load, Err(FilesError::Failed(problems))) => error(&[problems.as_bytes()], reply),
+        (Errand::Save, Err(FilesError::Failed(_))) => error(&[NOT_SAVED], reply),
+    }
 }
 
 const NOT_A_NUMBER: &[u8] = b"value is not an integer or out of range";
@@ -137,20 +132,35 @@ const NO_FILE: &[u8] =
                          (assuming you have a Redis configuration file set) in order to store \
                          users in the Redis configuration.";
 
-/// Returns whether the users are others now.
+fn begin(caller: &str, errand: Errand, host: &mut impl Host, reply: &mut BytesMut) -> Answered {
+    match host.begin(caller, errand) {
+        Some(Ok(())) => Answered::Begun(errand),
+        Some(failed) => {
+            conclude(errand, &failed, reply);
+            Answered::Told
+        }
+        None => Answered::NotNow,
+    }
+}
+
 fn make(
     caller: &str,
     change: &UserChange<'_>,
     host: &mut impl Host,
     reply: &mut BytesMut,
-) -> Result<bool, Refusal> {
-    match host.change_users(caller, change) {
+) -> Result<Answered, Refusal> {
+    let Some(made) = host.change_users(caller, change) else {
+        return Ok(Answered::NotNow);
+    };
+    match made {
         Ok(count) => {
             match change {
                 UserChange::Set { .. } => reply.extend_from_slice(OK),
                 UserChange::Delete { .. } => encode_header(b':', count as u64, reply),
             }
-            Ok(count > 0)
+            Ok(Answered::Acl {
+                outdated: count > 0,
+            })
         }
         Err(ChangeError::Rules(SetUserError::Rule { rule, error: why })) => {
             let why = why.to_string();
@@ -161,15 +171,15 @@ fn make(
                 why.as_bytes(),
             ];
             error(&parts, reply);
-            Ok(false)
+            Ok(Answered::Told)
         }
         Err(ChangeError::Rules(why)) => {
             error(&[why.to_string().as_bytes()], reply);
-            Ok(false)
+            Ok(Answered::Told)
         }
         Err(ChangeError::DefaultUser) => {
             error(&[b"The 'default' user cannot be removed"], reply);
-            Ok(false)
+            Ok(Answered::Told)
         }
         Err(ChangeError::Privileged) => Err(Refusal::Privileged),
         Err(ChangeError::NotAllowed) => Err(Refusal::Policy(DenyReason::Command)),

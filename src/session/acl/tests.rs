@@ -18,6 +18,8 @@ const USERS: &str = "user admin on >pw ~* &* +@all\nuser root on ~* &* +@all let
 /// A proxy of one session.
 struct World {
     rules: Arc<Rules>,
+    /// What becomes of LOAD and SAVE; `None`: somebody else is at it.
+    begin: Option<Result<(), FilesError>>,
     refused: Vec<(String, &'static str)>,
 }
 
@@ -48,10 +50,16 @@ impl Host for World {
         &mut self,
         caller: &str,
         change: &UserChange<'_>,
-    ) -> Result<usize, ChangeError> {
-        let made = change.make(caller, &self.rules)?;
-        self.rules = Arc::new(self.rules.with_policy(made.policy));
-        Ok(made.touched.len())
+    ) -> Option<Result<usize, ChangeError>> {
+        self.begin.as_ref()?;
+        Some(change.make(caller, &self.rules).map(|made| {
+            self.rules = Arc::new(self.rules.with_policy(made.policy));
+            made.touched.len()
+        }))
+    }
+
+    fn begin(&mut self, _: &str, _: Errand) -> Option<Result<(), FilesError>> {
+        self.begin.clone()
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> bool {
@@ -77,6 +85,7 @@ impl Client {
             session: Session::new(7, login, &rules),
             world: World {
                 rules: Arc::new(rules),
+                begin: Some(Err(FilesError::NoFile)),
                 refused: Vec::new(),
             },
             up: Pipe::default(),
@@ -125,6 +134,79 @@ fn drain(pipe: &mut Pipe) -> String {
 
 const PRIVILEGED: &str =
     "-NOPERM respgate: changing a user that holds lethal= or script= rules needs lethal=acl\r\n";
+
+#[test]
+fn behind_an_errand_nothing_is_taken_before_its_reply() {
+    let mut admin = Client::new("admin");
+    admin.world.begin = Some(Ok(()));
+    for (line, failure) in [
+        ("ACL LOAD", "-ERR line 1\r\n"),
+        ("ACL SAVE", "-ERR There was"),
+    ] {
+        for done in [Ok(()), Err(FilesError::Failed("line 1".to_owned()))] {
+            admin.send(line);
+            admin.send("ACL WHOAMI");
+            assert_eq!(admin.receive(), "");
+            assert!(!admin.session.takes_requests(&admin.down));
+            assert!(!admin.session.is_settled() && admin.session.has_changed_rules());
+            admin.session.take_turn();
+            assert_eq!(admin.receive(), "", "it isn't another's that it waits for");
+            admin.session.conclude_errand(&done, &mut admin.down);
+            let reply = drain(&mut admin.down);
+            assert!(
+                reply.starts_with(if done.is_ok() { "+OK\r\n" } else { failure }),
+                "{reply}"
+            );
+            if done.is_ok() {
+                assert_eq!(admin.receive(), "", "the new rules come first");
+                let rules = Arc::clone(&admin.world.rules);
+                admin.session.adopt(&rules, &mut admin.up).unwrap();
+            }
+            assert_eq!(admin.receive(), "$5\r\nadmin\r\n");
+            assert!(admin.session.is_settled());
+        }
+    }
+}
+
+#[test]
+fn during_anothers_errand_what_changes_users_waits_and_is_judged_again() {
+    for line in ["ACL SETUSER cart off", "ACL SAVE", "ACL LOAD"] {
+        let mut admin = Client::new("admin");
+        admin.world.begin = None;
+        admin.send(line);
+        assert_eq!(admin.receive(), "");
+        assert!(admin.session.waits_for_host() && !admin.session.is_settled());
+        let gone = admin.world.rules.policy().without_users(&[&b"admin"[..]]).0;
+        let gone = admin.world.rules.with_policy(gone);
+        admin.world.begin = Some(Ok(()));
+        admin.session.take_turn();
+        assert!(admin.session.adopt(&gone, &mut admin.up).is_err());
+    }
+    let mut admin = Client::new("admin");
+    admin.world.begin = None;
+    admin.send("ACL SETUSER cart off");
+    assert_eq!(admin.receive(), "");
+    admin.world.begin = Some(Ok(()));
+    admin.session.take_turn();
+    assert_eq!(admin.receive(), "+OK\r\n");
+}
+
+#[test]
+fn who_loses_his_own_user_by_an_errand_reads_that_it_worked() {
+    let mut admin = Client::new("admin");
+    admin.world.begin = Some(Ok(()));
+    admin.send("ACL LOAD");
+    assert_eq!(admin.receive(), "");
+    let gone = admin.world.rules.policy().without_users(&[&b"admin"[..]]).0;
+    let gone = admin.world.rules.with_policy(gone);
+    assert!(admin.session.has_changed_rules());
+    assert!(admin.session.adopt(&gone, &mut admin.up).is_err());
+    admin.session.end();
+    assert!(!admin.session.is_settled());
+    admin.session.conclude_errand(&Ok(()), &mut admin.down);
+    assert_eq!(drain(&mut admin.down), "+OK\r\n");
+    assert!(admin.session.is_settled() && !admin.session.has_changed_rules());
+}
 
 #[test]
 fn a_change_holds_for_the_next_command_of_its_pipeline() {
