@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -79,6 +80,19 @@ pub enum AppError {
 
 /// A reload that is under way at the end is given so long.
 const LAST_RELOAD: Duration = Duration::from_secs(1);
+
+/// Puts off SIGHUP, of which an unprepared process dies, until [`run`] can reload. For the main thread, before
+/// there are others; who renews certificates may send it at any moment.
+///
+/// # Errors
+/// The system refuses.
+pub fn put_off_reloads() -> io::Result<()> {
+    Ok(hangup().thread_block()?)
+}
+
+fn hangup() -> SigSet {
+    SigSet::from(nix::sys::signal::Signal::SIGHUP)
+}
 
 /// Serves until SIGTERM or SIGINT, then drains. `environment` is what `prepared` was made with.
 ///
@@ -144,6 +158,8 @@ pub fn run(mut prepared: Prepared, environment: Vec<(String, String)>) -> Result
     let served = runtime.block_on(async {
         // Before the first client: a SIGTERM from now on drains.
         let mut ends = Ends::new(Arc::clone(&service)).map_err(|error| start(error.to_string()))?;
+        // What came before is a reload now.
+        (hangup().thread_unblock()).map_err(|error| start(error.to_string()))?;
         let running = Arc::clone(&service)
             .start(settled.sockets, config.runtime.workers)
             .await

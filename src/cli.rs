@@ -142,6 +142,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(path: &std::path::Path) -> Result<(), AppError> {
+    app::put_off_reloads().map_err(|error| AppError::Start(vec![error.to_string()]))?;
     let environment: Vec<_> = config::environment().collect();
     let variables = environment.iter().cloned();
     app::run(

@@ -351,5 +351,7 @@ fn what_is_taught_replaces_what_was_taught_before() {
     assert!(second.find(b"old").is_none() && second.find_full("config|old").is_none());
     assert!(second.find(b"both").is_some() && second.find_full("box|in").is_some());
     assert_eq!(second.taught([]).unwrap().len(), before);
-    assert!(table.taught([new("get", true)]).is_err());
+    // What is built in or declared is known already, and is the better lesson.
+    let taught = table.taught([new("get", true)]).unwrap();
+    assert!(taught.iter().eq(table.iter()));
 }

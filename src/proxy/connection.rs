@@ -150,6 +150,7 @@ async fn admit(
         source: socket.source(),
         proxy: None,
         proxy_source: None,
+        is_proxied,
         tls: None,
         certificate: None,
     };

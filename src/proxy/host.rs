@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) source: Option<IpAddr>,
     /// The socket's own peer, where a PROXY header named another one as `address`.
     pub(super) proxy: Option<String>,
+    /// A PROXY header came first, whomever it named.
+    pub(super) is_proxied: bool,
     /// The version of TLS; `None`: plaintext, or not there yet.
     pub(super) tls: Option<&'static str>,
     /// Its address alone.

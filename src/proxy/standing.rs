@@ -58,6 +58,16 @@ pub(super) fn judge(
             "proxy_protocol_from has the balancer no more that told its address",
         ));
     }
+    if !peer.is_proxied
+        && peer
+            .source
+            .is_some_and(|source| listener.takes_headers_of(source))
+    {
+        return Err(gone(
+            "proxy_header",
+            "proxy_protocol_from has its address now, and it has sent no PROXY header",
+        ));
+    }
     if peer
         .source
         .is_some_and(|source| !listener.sources.admit(source))

@@ -1,13 +1,18 @@
 //! The whole configuration read anew while sessions live.
 
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::proxy::USERS;
 use crate::support::{
-    Builder, Certs, Proxy, RedisServer, Reply, TestClient, Version, eventually, ok, pipeline, pong,
+    Builder, Certs, Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port, ok,
+    pipeline, pong,
 };
 
 const IN_FORCE: &str = "a new generation is in force";
@@ -275,6 +280,30 @@ fn a_session_ends_with_its_certificate() {
     cart.expect_close();
     assert_eq!(closed(&proxy, "cart"), "certificate_expired");
     assert_eq!(admin.call(&["PING"]), pong());
+}
+
+#[test]
+fn a_hangup_while_it_starts_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // Who is asked for a command that the table lacks, and takes his time.
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("address = \"{}\"", upstream.local_addr().unwrap());
+    let path = Proxy::builder()
+        .upstream_named("main", &address)
+        .users("user cart on ~* +no.such\n")
+        .write(dir.path(), free_port());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_respgate"))
+        .args(["run", "--config"])
+        .arg(path)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = upstream.accept().unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    drop((asked, upstream));
+    // For want of the command, and not by the signal.
+    assert_eq!(child.wait().unwrap().code(), Some(78));
 }
 
 #[test]

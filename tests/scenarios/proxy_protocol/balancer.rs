@@ -143,6 +143,11 @@ fn a_balancer_that_is_trusted_no_more_takes_its_sessions_with_it() {
     assert_eq!(events[0]["peer"], "10.3.0.1:4711");
     assert_eq!(direct.call(&["PING"]), pong());
     assert!(!answers(&proxy, &v2("10.3.0.1")));
+    // And who was nobody's balancer must say from now on whom it speaks for.
+    proxy.edit("[\"127.0.0.3\"]", "[\"127.0.0.3\", \"127.0.0.1\"]");
+    proxy.reload_until("a new generation is in force");
+    direct.expect_close();
+    proxy.audit_when(|event| like(event) && event["peer"].as_str().unwrap().starts_with("127."));
 }
 
 /// HAProxy, until it is dropped.
