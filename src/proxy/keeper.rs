@@ -234,7 +234,7 @@ impl Keeper {
 
     /// Writes the users to where a reload reads them, and forgets that they were unsaved. `write` is
     /// told which ones are, and returns what a reload would make of what it has written: users that
-    /// say the same as those in force. For who has [`Keeper::hold`]: nobody waits while `write` is at it.
+    /// say the same as those in force. For who has `Keeper::hold`: nobody waits while `write` is at it.
     ///
     /// # Errors
     /// Those of `write`; then they are unsaved still.
