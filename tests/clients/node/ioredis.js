@@ -245,6 +245,9 @@ async function whoAmI(make) {
 async function monitor(make) {
   const r = make();
   const admin = make('admin');
+  // What they ask when they connect must not be the first line: where that comes with the +OK, ioredis fails.
+  await r.get('cart:watched');
+  await admin.ping();
   const lines = await admin.monitor();
   lines.on('error', () => {});
   const seen = [];
