@@ -450,10 +450,12 @@ impl Proxy {
                     TestClient::tcp(self.address())
                 };
                 // Until the proxy knows its upstream it closes clients without a word.
-                client.is_ok_and(|mut client| {
+                let is_served = client.is_ok_and(|mut client| {
                     client.try_send(b"*1\r\n$4\r\nPING\r\n").is_ok()
                         && client.try_read_reply().is_ok()
-                })
+                });
+                // The log comes by threads of its own. What was told until now is in hand then.
+                is_served && self.log_text().contains("the upstream is ready")
             }
         }
     }
