@@ -29,6 +29,8 @@ MARKS = "not onlycluster and not redismod and not ssl and not cp_integration and
 
 def start(url, outcomes, tests, left_out):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "redis_py_plugin", "-p", "no:cacheprovider", "-m", MARKS]
+    # Its own way to show a failure parses the source, and ends in a SystemError of CPython 3.11 now and then.
+    command += ["--tb=native"]
     # Its own settings ask for plugins that only its developers need.
     command += [f"--deselect={test}" for test in left_out]
     command += ["-o", "addopts=", "-o", "filterwarnings=ignore", "--redis-url", url]
