@@ -46,7 +46,7 @@ pub fn prepare(
     let written = kept.as_ref().and_then(|kept| kept.written);
     let roots = kept.map_or_else(SystemRoots::default, |kept| kept.roots.clone());
     // Before anything is read: what changes meanwhile is noticed by that.
-    let mut seen = look(&[path.to_owned()]);
+    let itself = look(&[path.to_owned()]);
     let digest = file_digest(path);
     let loaded = config::load(path, environment);
     if digest != file_digest(path) {
@@ -67,8 +67,7 @@ pub fn prepare(
         return Err(AppError::Configuration(problems));
     };
     let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let itself = std::mem::take(&mut seen);
-    seen = look(&named(&config, &[]));
+    let mut seen = look(&named(&config, &[]));
     seen.extend(itself);
     // First of all: they may be asked for commands.
     let upstreams = load_upstreams(&config, &roots, &mut problems, &mut warnings);

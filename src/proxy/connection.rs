@@ -373,9 +373,8 @@ async fn shake_hands(
         Err(refusal) => {
             counters.handshakes.add((refusal.label(), shaken.version));
             counters.refused.add(refusal.label());
-            let shown = ServerTls::shown(stream.get_ref().1);
-            let shown = shown.map_or_else(String::new, |shown| format!(" ({shown})"));
-            peer.refuse(service, refusal.label(), &format!("{refusal}{shown}"));
+            let detail = ServerTls::refused(stream.get_ref().1, refusal.to_string());
+            peer.refuse(service, refusal.label(), &detail);
             let _ = timeout(LAST_WORDS, stream.shutdown()).await;
             None
         }

@@ -37,6 +37,13 @@ fn told(certificate: &[u8]) -> Option<String> {
     Some(format!("shown: {subject}, serial {}", serial(&parsed)))
 }
 
+fn beside(text: String, shown: Option<String>) -> String {
+    match shown {
+        Some(shown) => format!("{text} ({shown})"),
+        None => text,
+    }
+}
+
 // === impl ServerTls ===
 
 impl ServerTls {
@@ -55,9 +62,7 @@ impl ServerTls {
             let shown = REFUSED.take();
             done.map_err(|error| {
                 let mut failure = handshake_failure(&error);
-                if let Some(shown) = shown {
-                    failure.text = format!("{} ({shown})", failure.text);
-                }
+                failure.text = beside(failure.text, shown);
                 failure
             })
             .into()
@@ -65,8 +70,9 @@ impl ServerTls {
         .await
     }
 
-    /// The same of a handshake that was finished, and refused afterwards.
-    pub fn shown(connection: &ServerConnection) -> Option<String> {
-        told(connection.peer_certificates()?.first()?)
+    /// Why a handshake was refused that is finished, with the certificate, as [`ServerTls::accept`] tells it.
+    pub fn refused(connection: &ServerConnection, reason: String) -> String {
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        beside(reason, shown.and_then(|certificate| told(certificate)))
     }
 }
