@@ -4,7 +4,7 @@ mod prometheus;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::http::Scrape;
 use crate::support::{
-    Builder, Proxy, RedisServer, Reply, Version, command, eventually, free_port, pipeline,
+    Builder, Proxy, RedisServer, Reply, Version, between, command, eventually, free_port, pipeline,
 };
 
 /// An operator by certificate, and an application whose AUTH says who it is.
@@ -382,47 +382,25 @@ fn certificates_and_the_process_are_told_as_they_are() {
     eventually("its refusal is in the audit", || written() == before + 1);
 }
 
-/// Between a Redis and the proxy: says one thing more behind a reply that asks for `one more`.
-fn liar(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for downstream in listener.incoming() {
-            let (Ok(mut downstream), Ok(mut upstream)) = (downstream, TcpStream::connect(server))
-            else {
-                continue;
-            };
-            let (mut from, mut to) = (
-                downstream.try_clone().unwrap(),
-                upstream.try_clone().unwrap(),
-            );
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-            std::thread::spawn(move || {
-                let mut chunk = [0; 16 * 1024];
-                while let Ok(len @ 1..) = upstream.read(&mut chunk) {
-                    let mut said = chunk[..len].to_vec();
-                    if said.windows(8).any(|bytes| bytes == b"one more") {
-                        said.extend_from_slice(b"+stray\r\n");
-                    }
-                    if downstream.write_all(&said).is_err() {
-                        break;
-                    }
-                }
-                let _ = downstream.shutdown(Shutdown::Both);
-            });
+/// Says one thing more behind a reply that asks for `one more`.
+fn lie(from: &mut TcpStream, to: &mut TcpStream) {
+    let mut chunk = [0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut chunk) {
+        let mut said = chunk[..len].to_vec();
+        if said.windows(8).any(|bytes| bytes == b"one more") {
+            said.extend_from_slice(b"+stray\r\n");
         }
-    });
-    address
+        if to.write_all(&said).is_err() {
+            break;
+        }
+    }
 }
 
 #[test]
 fn replies_out_of_step_raise_the_alarm() {
     for dedicated in [false, true] {
         let server = RedisServer::start(Version::V7_0_15, &[]);
-        let lines = format!("address = \"{}\"", liar(server.address()));
+        let lines = format!("address = \"{}\"", between(server.address(), lie));
         let builder = Proxy::builder().upstream_named("main", &lines);
         let builder = builder.allow_error("replies out of step");
         let (builder, at) = with_metrics(match dedicated {

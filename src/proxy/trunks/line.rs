@@ -1,6 +1,7 @@
 //! One shared connection: the task that reads and writes it, and its riders' way to it.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(in crate::proxy) struct Line {
     /// Riders that wait until some of what is to be written is gone.
     waiting: RefCell<Vec<u32>>,
     closed: Cell<bool>,
+    /// Somebody must read first; or had to, and it hasn't answered since.
     hindered: Cell<bool>,
     /// Something was sent since the last tick.
     active: Cell<bool>,
@@ -57,6 +59,8 @@ struct Driver {
     /// Times that a batch has waited for more.
     yielded: u32,
     slow: Option<Slow>,
+    /// The canary whose answer shows that it has outlived its hindrance, by its number.
+    proof: Option<u64>,
     /// What a rider may leave unread, unless there is no memory for it.
     most_unread: usize,
     budget: Arc<Budget>,
@@ -76,8 +80,8 @@ struct Slow {
 
 /// Why a shared connection ends.
 enum Ending {
-    /// The upstream hung up.
-    Closed,
+    /// The upstream hung up, or the connection broke.
+    Closed(Option<io::Error>),
     /// Nobody used it any more.
     Deserted,
     /// It leads to a server that isn't the master any more, or not the one in use.
@@ -165,6 +169,7 @@ impl Line {
             retired: 0,
             yielded: 0,
             slow: None,
+            proof: None,
             most_unread,
             budget: Arc::clone(&service.budget),
             metrics: Arc::clone(metrics),
@@ -280,7 +285,7 @@ impl Line {
         self.closed.get()
     }
 
-    /// Whether a rider that takes its time holds up the replies of the others.
+    /// Whether a rider that takes its time holds up the replies of the others, or has until just now.
     pub(in crate::proxy) fn is_hindered(&self) -> bool {
         self.hindered.get()
     }
@@ -309,6 +314,21 @@ impl Line {
     }
 }
 
+/// Asks a connection that nobody hinders any more whether it is still there; returns whether it has said
+/// so. While it wasn't read its server may have died: what that had sent before is still on its way then,
+/// and looks like life.
+fn prove(proof: &mut Option<u64>, trunk: &mut Trunk) -> bool {
+    let (sent, seen) = trunk.canaries();
+    match *proof {
+        Some(number) => seen > number,
+        None => {
+            *proof = Some(sent);
+            trunk.check();
+            false
+        }
+    }
+}
+
 /// Writes why a shared connection has ended.
 fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
     let upstream = service.upstreams[upstream].name();
@@ -328,7 +348,14 @@ fn tell(service: &Service, (upstream, _): Key, ending: &Ending) {
                 "a shared connection is closed: a session's replies were out of step"
             );
         }
-        Ending::Closed => tracing::warn!(upstream, "the upstream has closed a shared connection"),
+        Ending::Closed(error) => {
+            let error = error.as_ref().map(tracing::field::display);
+            tracing::warn!(
+                upstream,
+                error,
+                "the upstream has closed a shared connection"
+            );
+        }
         Ending::Desync(Desync::Credential) => {
             tracing::warn!(
                 upstream,
@@ -415,8 +442,9 @@ impl Driver {
             if is_short && hindrance.is_some() {
                 self.budget.want();
             }
-            self.line.hindered.set(hindrance.is_some());
             if let Some(rider) = hindrance {
+                self.line.hindered.set(true);
+                self.proof = None;
                 let put_off = self.slow.as_mut().is_some_and(|slow| slow.rider == rider);
                 if !put_off {
                     // It may leave its replies here because of its own limits: no longer now.
@@ -455,7 +483,13 @@ impl Driver {
                 self.slow = None;
             }
             match spare::read(&mut self.stream, trunk.input(), READ, cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if self.line.hindered.get() {
+                        let proven = prove(&mut self.proof, &mut trunk);
+                        self.line.hindered.set(!proven);
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(len)) if len > 0 => {
                     let riders = self.line.riders.borrow();
                     let delivered = trunk.deliver(spare::lend, |index| {
@@ -474,7 +508,7 @@ impl Driver {
                         self.timed = None;
                     }
                 }
-                Poll::Ready(_) => return Poll::Ready(Ending::Closed),
+                Poll::Ready(end) => return Poll::Ready(Ending::Closed(end.err())),
             }
         }
     }
@@ -504,7 +538,7 @@ impl Driver {
             match Pin::new(&mut self.stream).poll_write(cx, trunk.unwritten()) {
                 Poll::Ready(Ok(len)) if len > 0 => trunk.wrote(len),
                 Poll::Pending => break,
-                Poll::Ready(_) => return Poll::Ready(Ending::Closed),
+                Poll::Ready(end) => return Poll::Ready(Ending::Closed(end.err())),
             }
         }
         let _ = Pin::new(&mut self.stream).poll_flush(cx);

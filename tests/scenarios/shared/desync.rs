@@ -1,14 +1,14 @@
 //! Replies reach those whom they are for, or nobody.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use respgate::resp::ReplyScanner;
 
 use super::{apart, ok, start};
-use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, pipeline};
+use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, between, pipeline};
 
 /// Rule 7: a dead session's slots stay.
 #[test]
@@ -55,34 +55,8 @@ fn a_late_reply_of_a_client_that_is_gone_reaches_nobody() {
     }
 }
 
-/// Between a Redis and the proxy: swallows the reply `drop`, and says one more before `insert`.
-fn liar(server: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for downstream in listener.incoming() {
-            let Ok(downstream) = downstream else { return };
-            let Ok(upstream) = TcpStream::connect(server) else {
-                continue;
-            };
-            downstream.set_nodelay(true).unwrap();
-            upstream.set_nodelay(true).unwrap();
-            let pair = (
-                downstream.try_clone().unwrap(),
-                upstream.try_clone().unwrap(),
-            );
-            thread::spawn(move || {
-                let (mut from, mut to) = pair;
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(std::net::Shutdown::Both);
-            });
-            thread::spawn(move || lie(upstream, downstream));
-        }
-    });
-    address
-}
-
-fn lie(mut from: TcpStream, mut to: TcpStream) {
+/// Swallows the reply `drop`, and says one more before `insert`.
+fn lie(from: &mut TcpStream, to: &mut TcpStream) {
     let mut scanner = ReplyScanner::default();
     let mut buffer = Vec::new();
     let mut seen = 0;
@@ -109,13 +83,12 @@ fn lie(mut from: TcpStream, mut to: TcpStream) {
             break;
         }
     }
-    let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
 fn behind_a_liar(server: &RedisServer) -> Proxy {
     let lines = format!(
         "address = \"{}\"\nconnections = \"shared\"",
-        liar(server.address())
+        between(server.address(), lie)
     );
     apart(Proxy::builder().upstream_named("main", &lines))
         .allow_error("replies out of step on a shared connection")

@@ -1,12 +1,13 @@
 //! Clients that stall or die hurt nobody else.
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{builder, ok, start};
+use super::{Witness, apart, builder, ok, start};
 use crate::support::{
-    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, pipeline,
+    Proxy, RedisServer, Reply, TestClient, Version, between, command, eventually, pipeline,
 };
 
 const MB: usize = 1 << 20;
@@ -246,4 +247,49 @@ fn who_was_cut_goes_on_with_no_other_connection() {
     let text = b"a reply of another connection";
     assert!(!read.windows(text.len()).any(|part| part == text));
     assert_eq!(other.call(&["ECHO", "x"]), Reply::bulk("x"));
+}
+
+/// What a server had sent before it died may be under way for long where nobody reads it: the system
+/// holds it, and its end behind it.
+#[test]
+fn a_server_that_dies_behind_a_slow_reader_takes_nobody_along_who_comes_later() {
+    let mut server = RedisServer::start(Version::V7_0_15, &[]);
+    set_big(&server, 64 * MB);
+    let held_up = between(server.address(), |from, to| {
+        let mut chunk = [0; 64 * 1024];
+        let mut passed = 0;
+        while let Ok(len @ 1..) = from.read(&mut chunk) {
+            passed += len;
+            if to.write_all(&chunk[..len]).is_err() {
+                return;
+            }
+        }
+        if passed > MB {
+            thread::sleep(Duration::from_secs(4));
+        }
+    });
+    let lines = format!("address = \"{held_up}\"\nconnections = \"shared\"");
+    let proxy = apart(Proxy::builder().upstream_named("main", &lines))
+        .section("[limits]\nmax_reply_buffer = \"1MB\"")
+        .start();
+    let mut witness = Witness::of(&server);
+    let echo = |text: &str| proxy.client("cart").call(&["ECHO", text]) == Reply::bulk(text);
+    assert!(echo("before"));
+    let opened = witness.opened();
+    let mut slow = proxy.client("cart");
+    slow.send_args(&["GET", "big"]);
+    // Who is owed something behind it would have it cut.
+    thread::sleep(Duration::from_millis(500));
+    assert!(echo("beside"));
+    assert!(witness.opened() > opened, "it hinders nobody");
+    server.restart();
+    eventually("the proxy has noticed", || {
+        proxy.log_text().matches("the upstream is ready").count() == 2
+    });
+    // As much as there is: more may still be on its way, as far as anybody can tell.
+    slow.set_patience(Duration::from_millis(300));
+    let _ = slow.try_read_reply();
+    for _ in 0..10 {
+        assert!(echo("later"));
+    }
 }

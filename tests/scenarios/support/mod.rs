@@ -1,9 +1,11 @@
 //! What the scenarios share: servers, the proxy, clients, certificates.
 
 pub mod acl;
+pub mod between;
 pub mod certs;
 pub mod cli;
 pub mod client;
+pub mod failures;
 pub mod http;
 pub mod namespace;
 pub mod proxy;
@@ -14,6 +16,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use between::between;
 pub use certs::Certs;
 pub use client::{Reply, TestClient, command, ok, pipeline, pong};
 pub use namespace::{Daemon, Namespace};

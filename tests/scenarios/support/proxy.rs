@@ -13,7 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Certs, Namespace, PATIENCE, RedisServer, TestClient, free_port, proc_status_bytes};
+use super::{
+    Certs, Namespace, PATIENCE, RedisServer, TestClient, failures, free_port, proc_status_bytes,
+};
 
 /// The users of a proxy that the test says nothing about.
 pub const USERS: &str = "\
@@ -348,6 +350,7 @@ impl Builder {
 
     #[track_caller]
     pub fn start(self) -> Proxy {
+        failures::remember();
         let start = Instant::now();
         loop {
             let dir = tempfile::tempdir().unwrap();
@@ -698,6 +701,8 @@ impl Drop for Proxy {
         self.stop_now();
         if std::thread::panicking() {
             eprintln!("--- the proxy's log ---\n{}", self.log_text());
+            // A log may be longer than what a terminal, or a report of the run, shows.
+            eprintln!("--- what had failed ---\n{}", failures::said());
             return;
         }
         let unexpected = self.unexpected_lines();
