@@ -134,7 +134,7 @@ async fn admit(
         generation,
         deadline,
         mut permits,
-        // Given back at the end of this: then it is in, or gone.
+        // Given back when it is in, or gone.
         mut handshake,
         is_proxied,
     } = arrival;
@@ -221,10 +221,15 @@ async fn admit(
         return None;
     }
     let upstream = &service.upstreams[listening.upstream];
-    // A suspicion is for the session to wait out, when it has something to ask.
-    let is_down = upstream.availability.status().state == State::Down
-        && upstream.availability.target().await.is_err();
-    if is_down || upstream.facts.load().is_none() {
+    // A suspicion is for the session to wait out, when it has something to ask; but not where nobody
+    // knows yet what the upstream is, and requests can't be judged.
+    let has_to_wait =
+        upstream.availability.status().state == State::Down || upstream.facts.load().is_none();
+    // It has done its handshake: others may begin theirs.
+    drop(handshake);
+    if has_to_wait && upstream.availability.target().await.is_err()
+        || upstream.facts.load().is_none()
+    {
         counters.refused.add("no_upstream");
         tracing::debug!(peer = peer.address, "closed: the upstream is not there");
         return None;

@@ -35,8 +35,8 @@ struct Soak<'a> {
     /// Odd while the Redis is down; who finds it changed need not wonder why it was cut.
     epoch: AtomicU64,
     counts: Counts,
-    /// What no client could explain, in words.
-    wrong: Mutex<Vec<String>>,
+    /// What no client could explain, in words, and the client's port.
+    wrong: Mutex<Vec<(String, Option<u16>)>>,
 }
 
 #[derive(Default)]
@@ -78,8 +78,8 @@ impl Soak<'_> {
         epoch % 2 == 1 || self.epoch() != epoch
     }
 
-    fn wrong(&self, what: String) {
-        self.wrong.lock().unwrap().push(what);
+    fn wrong(&self, what: String, port: Option<u16>) {
+        self.wrong.lock().unwrap().push((what, port));
     }
 
     fn row(&self, start: Instant) -> Row {
@@ -161,6 +161,25 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// What the clients found wrong, each with what the audit says of the connection.
+fn explained(proxy: &Proxy, wrong: Vec<(String, Option<u16>)>) -> Vec<String> {
+    let audit = match wrong.is_empty() {
+        true => String::new(),
+        false => std::fs::read_to_string(proxy.directory().join("audit.jsonl")).unwrap(),
+    };
+    wrong
+        .into_iter()
+        .map(|(what, port)| {
+            let peer = port.map(|port| format!("\"127.0.0.1:{port}\""));
+            let lines = audit.lines().filter(|line| {
+                peer.as_ref().is_some_and(|peer| line.contains(peer))
+                    && !line.contains("\"refused\"")
+            });
+            lines.fold(what, |all, line| format!("{all}\n    {line}"))
+        })
+        .collect()
+}
+
 #[test]
 fn whatever_happens_no_reply_is_lost_or_misplaced_and_memory_is_flat() {
     let seconds = number("RESPGATE_SOAK_SECONDS").unwrap_or(SECONDS);
@@ -187,10 +206,14 @@ fn whatever_happens_no_reply_is_lost_or_misplaced_and_memory_is_flat() {
         .own_certificates()
         .tls("crl = [\"list.crl\"]")
         .file("list.crl", &Certs::shared().revocation_list(&["nobody"]))
+        .section("[audit]\npath = \"audit.jsonl\"\nconnections = true\n")
         .section("[limits]\nmax_reply_buffer = \"1MB\"\nwrite_timeout = \"10s\"\n")
         .allow_error("reload")
         .allow_error("upstream")
         .start();
+    eventually("both upstreams are ready", || {
+        proxy.log_text().matches("the upstream is ready").count() == 2
+    });
     let soak = Soak {
         proxy: &proxy,
         dedicated,
@@ -231,7 +254,7 @@ fn whatever_happens_no_reply_is_lost_or_misplaced_and_memory_is_flat() {
         }
         rows
     });
-    let wrong = soak.wrong.into_inner().unwrap();
+    let wrong = explained(&proxy, soak.wrong.into_inner().unwrap());
     println!(
         "lost, misplaced, run twice, or cut without a reason: {}",
         wrong.len()

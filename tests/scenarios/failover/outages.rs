@@ -1,5 +1,6 @@
 //! The one address of an upstream dies, hangs, or is slow.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::{MODES, served, signal};
 use crate::support::redis::LEGACY_AND_CURRENT;
 use crate::support::topology::PASSWORD;
 use crate::support::{
-    Proxy, RedisServer, Reply, TestClient, Version, command, eventually, ok, pong,
+    Proxy, RedisServer, Reply, TestClient, Version, between, command, eventually, ok, pong,
 };
 
 #[test]
@@ -53,6 +54,39 @@ fn clients_of_a_port_that_never_answers_are_turned_away_without_a_connect_of_eac
     hanging.set_nonblocking(true).unwrap();
     let connects = std::iter::from_fn(|| hanging.accept().ok()).count();
     assert!(connects < 20, "{connects} connects for 100 clients");
+}
+
+#[test]
+fn clients_that_come_before_the_upstream_has_said_what_it_is_are_served_when_it_has() {
+    let server = RedisServer::start(Version::V7_0_15, &[]);
+    // As in another part of the world: each of its answers takes its time.
+    let far = between(server.address(), |from, to| {
+        let mut chunk = [0; 64 * 1024];
+        while let Ok(len @ 1..) = from.read(&mut chunk) {
+            std::thread::sleep(Duration::from_millis(100));
+            if to.write_all(&chunk[..len]).is_err() {
+                break;
+            }
+        }
+    });
+    for mode in MODES {
+        let lines = format!("address = \"{far}\"\nconnections = \"{mode}\"");
+        let proxy = Proxy::builder()
+            .upstream_named("main", &lines)
+            .ready_when_listening()
+            .start();
+        let mut clients = Vec::new();
+        while !proxy.log_text().contains("the upstream is ready") {
+            let mut client = proxy.client("cart");
+            client.send_args(&["PING"]);
+            clients.push(client);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(clients.len() > 3, "all was over at once");
+        for client in &mut clients {
+            assert_eq!(client.read_reply(), pong());
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) struct Ledger {
     last: i64,
     /// INCRs that were sent, and whose replies never came: each may have run, or may run yet.
     open: i64,
+    /// Connections so far. What an earlier one has sent may run yet, beside what this one sends.
+    visits: usize,
 }
 
 /// What a reply must be.
@@ -37,6 +39,7 @@ pub(super) fn run(soak: &Soak<'_>, number: usize, mut dice: Dice) -> Ledger {
         number,
         last: 0,
         open: 0,
+        visits: 0,
     };
     let config = soak.proxy.certs().client_config(Some("cart"));
     let mut address = soak.proxy.address();
@@ -45,7 +48,11 @@ pub(super) fn run(soak: &Soak<'_>, number: usize, mut dice: Dice) -> Ledger {
     }
     while soak.goes_on() {
         let epoch = soak.epoch();
-        let client = TestClient::tls(address, Arc::clone(&config));
+        let mut port = 0;
+        let client = TestClient::connect_from(None, address).and_then(|stream| {
+            port = stream.local_addr()?.port();
+            TestClient::tls_over(stream, b"", Arc::clone(&config))
+        });
         let outcome = client
             .map_err(|error| error.to_string())
             .and_then(|client| visit(soak, client, &mut ledger, &mut dice));
@@ -53,7 +60,10 @@ pub(super) fn run(soak: &Soak<'_>, number: usize, mut dice: Dice) -> Ledger {
         if let Err(why) = outcome {
             soak.counts.cuts.fetch_add(1, Ordering::Relaxed);
             if !soak.was_disturbed_since(epoch) {
-                soak.wrong(format!("client {number}: {why}"));
+                soak.wrong(
+                    format!("client {number} from port {port}: {why}"),
+                    Some(port),
+                );
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -68,11 +78,12 @@ fn visit(
     ledger: &mut Ledger,
     dice: &mut Dice,
 ) -> Result<(), String> {
+    ledger.visits += 1;
     for _ in 0..=dice.below(30) {
         if !soak.goes_on() {
             break;
         }
-        let batch = Batch::roll(ledger.number, dice);
+        let batch = Batch::roll(ledger, dice);
         let mut counting = batch.count();
         let sent = client.try_send(&batch.bytes);
         if sent.is_ok() && dice.one_in(100) {
@@ -104,13 +115,14 @@ fn visit(
 // === impl Batch ===
 
 impl Batch {
-    fn roll(number: usize, dice: &mut Dice) -> Self {
+    fn roll(ledger: &Ledger, dice: &mut Dice) -> Self {
         let mut batch = Self {
             bytes: Vec::new(),
             expected: Vec::new(),
         };
+        let Ledger { number, visits, .. } = ledger;
         let counter = format!("cart:count:{number}");
-        let value = format!("cart:value:{number}");
+        let value = format!("cart:value:{number}:{}", visits % 16);
         let ok = || Expected::Exactly(Reply::Simple("OK".into()));
         let queued = || Expected::Exactly(Reply::Simple("QUEUED".into()));
         for _ in 0..=dice.below(20) {
@@ -226,10 +238,11 @@ impl Ledger {
             _ => 0_i64,
         };
         if !(self.last..=self.last + self.open).contains(&value) {
-            soak.wrong(format!(
+            let what = format!(
                 "client {}: its counter is {value}; it was told {}, and {} are open",
                 self.number, self.last, self.open
-            ));
+            );
+            soak.wrong(what, None);
         }
     }
 }
