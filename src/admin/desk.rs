@@ -71,7 +71,6 @@ impl Desk {
             Ok(Ok(())) => {}
             Ok(Err(Refused(status, reason))) => {
                 if let Some(suppressed) = self.refusals.ask(Instant::now()) {
-                    let suppressed = (suppressed > 0).then_some(suppressed);
                     let path = shown(&path);
                     tracing::info!(%method, path, reason, suppressed, "admin: refused");
                 }

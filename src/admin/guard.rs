@@ -122,7 +122,6 @@ impl Guard {
         // Anew each time: who exchanges the file has exchanged the token.
         let token = Secret::read_token(path).map_err(|error| {
             if let Some(suppressed) = self.troubles.ask(Instant::now()) {
-                let suppressed = (suppressed > 0).then_some(suppressed);
                 tracing::warn!(
                     error,
                     suppressed,

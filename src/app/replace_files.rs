@@ -159,6 +159,17 @@ mod tests {
         names
     }
 
+    /// Two files that say `old`, to be replaced together.
+    fn two_files() -> (tempfile::TempDir, [PathBuf; 2], [Replacement; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["one", "two"].map(|name| dir.path().join(name));
+        for path in &paths {
+            fs::write(path, "old").unwrap();
+        }
+        let files = [0, 1].map(|number| replacement(&paths[number], "old", "new"));
+        (dir, paths, files)
+    }
+
     #[test]
     fn a_link_is_written_through_and_the_mode_stays() {
         let dir = tempfile::tempdir().unwrap();
@@ -175,16 +186,9 @@ mod tests {
 
     #[test]
     fn a_failure_changes_no_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        fs::write(&one, "old").unwrap();
-        fs::write(&two, "old").unwrap();
+        let (dir, [one, _], files) = two_files();
         let blocked = format!(".two.respgate-{}", std::process::id());
         fs::create_dir(dir.path().join(&blocked)).unwrap();
-        let files = [
-            replacement(&one, "old", "new"),
-            replacement(&two, "old", "new"),
-        ];
         let error = replace_files(&files).unwrap_err();
         assert!(error.contains("two: "), "{error}");
         assert_eq!(fs::read_to_string(&one).unwrap(), "old");
@@ -193,14 +197,8 @@ mod tests {
 
     #[test]
     fn what_somebody_has_written_since_it_was_read_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        fs::write(&one, "old").unwrap();
+        let (dir, [one, two], files) = two_files();
         fs::write(&two, "somebody's").unwrap();
-        let files = [
-            replacement(&one, "old", "new"),
-            replacement(&two, "old", "new"),
-        ];
         let error = replace_files(&files).unwrap_err();
         assert!(
             error.contains("two: ") && error.contains(CHANGED_FILES),
@@ -248,14 +246,7 @@ mod tests {
 
     #[test]
     fn a_file_that_took_its_place_is_taken_back_and_nobody_elses() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        fs::write(&one, "old").unwrap();
-        fs::write(&two, "old").unwrap();
-        let files = [
-            replacement(&one, "old", "new"),
-            replacement(&two, "old", "new"),
-        ];
+        let (_dir, [one, two], files) = two_files();
         let staged = stage(&files).unwrap();
         fs::rename(&staged[0].temporary, &one).unwrap();
         fs::write(&two, "somebody's").unwrap();

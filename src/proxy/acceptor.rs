@@ -117,7 +117,6 @@ fn admit(
     counters.refused.add(reason);
     if let Some(suppressed) = service.refusals.ask(Instant::now().into_std()) {
         let listener = &listening.name;
-        let suppressed = (suppressed > 0).then_some(suppressed);
         tracing::info!(listener, peer, reason, suppressed, "connection refused");
     }
     service.audit.write(&Event {

@@ -213,8 +213,8 @@ impl Default for RefusalLog {
 }
 
 impl RefusalLog {
-    /// Whether one more line may be written, and how many were not since the last.
-    pub fn ask(&self, now: Instant) -> Option<u64> {
+    /// Whether one more line may be written; and how many were not since the last, if any.
+    pub fn ask(&self, now: Instant) -> Option<Option<u64>> {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = bucket
             .at
@@ -229,7 +229,8 @@ impl RefusalLog {
             return None;
         }
         bucket.lines -= 1;
-        Some(std::mem::take(&mut bucket.suppressed))
+        let suppressed = std::mem::take(&mut bucket.suppressed);
+        Some((suppressed > 0).then_some(suppressed))
     }
 }
 
@@ -241,13 +242,13 @@ mod tests {
     fn a_flood_of_refusals_is_a_line_a_second_with_a_count() {
         let log = RefusalLog::default();
         let start = Instant::now();
-        let told = (0..1000).filter(|_| log.ask(start) == Some(0)).count();
+        let told = (0..1000).filter(|_| log.ask(start) == Some(None)).count();
         assert_eq!(told, 20);
         let later = |milliseconds| start + Duration::from_millis(milliseconds);
         assert_eq!(log.ask(later(999)), None);
-        assert_eq!(log.ask(later(1001)), Some(981));
+        assert_eq!(log.ask(later(1001)), Some(Some(981)));
         assert_eq!(log.ask(later(1002)), None);
-        assert_eq!(log.ask(later(2002)), Some(1));
+        assert_eq!(log.ask(later(2002)), Some(Some(1)));
         // After a quiet time there is room for as many as at first.
         let told = (0..1000)
             .filter(|_| log.ask(later(60_000)).is_some())

@@ -79,7 +79,6 @@ impl Peer {
     pub(super) fn refuse(&self, service: &Service, reason: &str, detail: &str) {
         if let Some(suppressed) = service.refusals.ask(Instant::now()) {
             // What says nothing is left out.
-            let suppressed = (suppressed > 0).then_some(suppressed);
             let detail = (!detail.is_empty()).then_some(detail);
             tracing::info!(
                 listener = self.listener,
