@@ -475,6 +475,15 @@ impl Proxy {
         self.child.as_ref().expect("the proxy was ended").id()
     }
 
+    /// Whether it has a thread of this name just now.
+    pub fn has_thread(&self, name: &str) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.flatten().any(|thread| {
+            let path = thread.path().join("comm");
+            std::fs::read_to_string(path).is_ok_and(|comm| comm.trim_end() == name)
+        })
+    }
+
     pub fn certs(&self) -> &'static Certs {
         self.certs
     }
