@@ -27,7 +27,11 @@ FILES = PARTS.get(EXTENT) or sum(PARTS.values(), []) + MORE
 MARKS = "not onlycluster and not redismod and not ssl and not cp_integration and not replica and not multidb_integration"
 
 
-def start(url, outcomes, tests, left_out):
+# What the plugin exits with.
+HUNG = 9
+
+
+def prepare(url, outcomes, tests, left_out):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "redis_py_plugin", "-p", "no:cacheprovider", "-m", MARKS]
     # Its own way to show a failure parses the source, and ends in a SystemError of CPython 3.11 now and then.
     command += ["--tb=native"]
@@ -36,7 +40,7 @@ def start(url, outcomes, tests, left_out):
     command += ["-o", "addopts=", "-o", "filterwarnings=ignore", "--redis-url", url]
     env = dict(os.environ, PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1", RESPGATE_OUTCOMES=outcomes)
     log = open(f"{outcomes}.log", "w")
-    return subprocess.Popen(command + tests, cwd=FOLDER, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    return lambda: subprocess.Popen(command + tests, cwd=FOLDER, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def exceptions():
@@ -53,9 +57,11 @@ def exceptions():
     return failing, left_out
 
 
-def finish(outcomes, run):
-    # 0: all passed; 1: some failed. Anything else is pytest's own trouble.
-    if run.wait() > 1:
+def finish(outcomes, begin, run):
+    # 0: all passed; 1: some failed; 5: none was left. Anything else is pytest's own trouble.
+    while (code := run.wait()) == HUNG:
+        run = begin()
+    if code not in (0, 1, 5):
         print(pathlib.Path(f"{outcomes}.log").read_text()[-4000:])
         sys.exit(1)
     return json.loads(pathlib.Path(outcomes).read_text())
@@ -68,14 +74,16 @@ def main():
     direct, proxied = f"redis://{DIRECT}/9", f"rediss://localhost:{PORT}/9?{tls}"
     with tempfile.TemporaryDirectory() as scratch:
         names = [f"{scratch}/direct", f"{scratch}/proxied", f"{scratch}/again"]
-        runs = [start(url, name, files, left_out) for url, name in zip((direct, proxied), names)]
-        directly, through = [finish(name, run) for name, run in zip(names, runs)]
+        begins = [prepare(url, name, files, left_out) for url, name in zip((direct, proxied), names)]
+        runs = [begin() for begin in begins]
+        directly, through = [finish(*one) for one in zip(names, begins, runs)]
         passed = {test for test, outcome in directly.items() if outcome == "passed"}
         failed = {test for test in passed if through.get(test) != "passed"}
         wrong = sorted(failed - failing)
         if wrong:
             # Some give an answer a tenth of a second, and the machine may be busy: what fails must fail alone too.
-            through.update(finish(names[2], start(proxied, names[2], wrong, left_out)))
+            begin = prepare(proxied, names[2], wrong, left_out)
+            through.update(finish(names[2], begin, begin()))
             failed = {test for test in passed if through.get(test) != "passed"}
             wrong = sorted(failed - failing)
     needless = sorted(test for test in failing if test in passed and test not in failed)

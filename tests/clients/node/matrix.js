@@ -113,4 +113,4 @@ async function runAll(checks, proxied, direct) {
   process.exit(failed ? 1 : 0);
 }
 
-module.exports = { address, check, eventually, library, NotHere, port: Number(port), refused, rest, restart, runAll, same, shared, tls };
+module.exports = { address, check, eventually, library, NotHere, PATIENCE, port: Number(port), refused, rest, restart, runAll, same, shared, tls };

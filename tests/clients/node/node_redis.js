@@ -2,11 +2,13 @@
 
 'use strict';
 
-const { address, check, eventually, library, NotHere, port, refused, rest, restart, runAll, same, shared, tls } = require('./matrix.js');
+const { address, check, eventually, library, NotHere, PATIENCE, port, refused, rest, restart, runAll, same, shared, tls } = require('./matrix.js');
 const { commandOptions, createClient, defineScript, RESP_TYPES, WatchError } = require(library);
 
 const OLD = library === 'redis-4';
 const RESP = rest[0] === 'default' ? {} : { RESP: Number(rest[0]) };
+// Its own limit for a command, 5 seconds of which most are its own, is too short for a long pipeline on a busy machine.
+const LIMIT = OLD ? {} : { commandOptions: { timeout: PATIENCE } };
 const RESP3 = !OLD && RESP.RESP !== 2;
 const SCRIPTS = {
   double: defineScript({
@@ -25,7 +27,7 @@ const SCRIPTS = {
 function factory(place) {
   let made = [];
   const make = async (name = 'cart', more = {}) => {
-    const client = createClient({ socket: place(name), scripts: SCRIPTS, ...RESP, ...more });
+    const client = createClient({ socket: place(name), scripts: SCRIPTS, ...RESP, ...LIMIT, ...more });
     client.on('error', (why) => (client.why = why));
     made.push(client);
     // It would try for ever.
