@@ -77,10 +77,3 @@ fn before(addresses: &[String], mode: &str) -> Builder {
     );
     Proxy::builder().upstream_named("main", &lines)
 }
-
-fn signal(server: &RedisServer, pid: &str, name: &str) {
-    let sent = std::process::Command::new("kill")
-        .args([name, pid])
-        .status();
-    assert!(sent.unwrap().success(), "{}", server.upstream_address());
-}

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::load::{Load, assert_ran_as_told};
-use super::{MODES, served, signal};
+use super::{MODES, served};
 use crate::support::redis::LEGACY_AND_CURRENT;
 use crate::support::topology::PASSWORD;
 use crate::support::{
@@ -102,10 +102,9 @@ fn an_upstream_that_hangs_is_noticed_and_comes_back() {
             .start();
         let mut owed = proxy.client("cart");
         assert_eq!(owed.call(&["INCR", "cart:n"]), Reply::Integer(1));
-        let pid = server.info("process_id");
         let opened = || -> usize { server.info("total_connections_received").parse().unwrap() };
         let before = opened();
-        signal(&server, &pid, "-STOP");
+        server.freeze();
         owed.send_args(&["INCR", "cart:n"]);
         let mut clients: Vec<_> = (0..20).map(|_| proxy.client("cart")).collect();
         for client in &mut clients {
@@ -121,7 +120,7 @@ fn an_upstream_that_hangs_is_noticed_and_comes_back() {
                 assert!(!served(&proxy, "cart"));
             }
         }));
-        signal(&server, &pid, "-CONT");
+        server.thaw();
         turned_away.unwrap();
         // Of 40 clients those of the first second have connected, and respgate itself to see.
         let connects = opened() - before;

@@ -1,7 +1,7 @@
 //! Another address is the master now.
 
 use super::load::{Fate, Load, assert_ran_as_told};
-use super::{MODES, await_link, before, follow, leads_to, pair, promote, served, signal};
+use super::{MODES, await_link, before, follow, leads_to, pair, promote, served};
 use crate::support::redis::LEGACY_AND_CURRENT;
 use crate::support::{RedisServer, Reply, Version, eventually, ok, pong};
 
@@ -159,8 +159,7 @@ fn a_master_that_hangs_is_left_for_the_one_that_is_promoted() {
         assert_eq!(owed.call(&["PING"]), pong());
         blocked.send_args(&["BLPOP", "cart:none", "0"]);
         eventually("it waits there", || old.info("blocked_clients") == "1");
-        let pid = old.info("process_id");
-        signal(&old, &pid, "-STOP");
+        old.freeze();
         owed.send_args(&["INCR", "cart:n"]);
         promote(&new);
         let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -168,7 +167,7 @@ fn a_master_that_hangs_is_left_for_the_one_that_is_promoted() {
         }));
         // What the old one owes never comes: nobody waits for it, and nobody else is asked for it.
         let ends = [owed.try_read_reply(), blocked.try_read_reply()];
-        signal(&old, &pid, "-CONT");
+        old.thaw();
         moved.unwrap();
         let closed = || Err("the peer closed".to_owned());
         assert_eq!(ends, [closed(), closed()]);

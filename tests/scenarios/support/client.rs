@@ -193,6 +193,16 @@ impl TestClient {
         }
     }
 
+    /// Its end of the connection.
+    pub fn local_port(&self) -> u16 {
+        let stream = match &self.transport {
+            Transport::Tcp(stream) => stream,
+            Transport::Tls(tls) => &tls.sock,
+            Transport::Unix(_) => panic!("a unix socket has no port"),
+        };
+        stream.local_addr().unwrap().port()
+    }
+
     /// How long a read may wait.
     pub fn set_patience(&self, patience: Duration) {
         match &self.transport {

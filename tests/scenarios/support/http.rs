@@ -27,6 +27,14 @@ pub struct Scrape {
 
 pub type Labels = BTreeMap<String, String>;
 
+/// Waits until clients are owed so many replies in all, as the admin address says.
+#[track_caller]
+pub fn wait_for_owed(admin: SocketAddr, count: u64) {
+    super::eventually("so many replies are owed", || {
+        Scrape::of(admin).count("respgate_owed_replies", &[]) == count
+    });
+}
+
 /// Sends these bytes, and reads until the other side closes.
 #[track_caller]
 pub fn exchange(address: SocketAddr, request: &str) -> Answer {

@@ -572,6 +572,15 @@ impl Proxy {
     /// over one of their own. For a log of level debug, and when the clients are gone.
     #[track_caller]
     pub fn requests_by_connection(&self) -> (u64, u64) {
+        // What was logged until now is in hand when this is.
+        let marker = TestClient::connect_from(None, self.address()).unwrap();
+        let peer = format!("peer=\"{}\"", marker.local_addr().unwrap());
+        drop(marker);
+        super::eventually("the log is read up to here", || {
+            let log = self.log_text();
+            log.lines()
+                .any(|line| line.contains("gone during the handshake") && line.contains(&peer))
+        });
         super::eventually("every session has ended", || {
             let log = self.log_text();
             log.matches("session opened").count() == log.matches("session closed").count()
@@ -633,6 +642,13 @@ impl Proxy {
         std::fs::write(self.dir.path().join(name), content).unwrap();
     }
 
+    /// The same at one blow, for a proxy that may look at it meanwhile.
+    pub fn swap_file(&self, name: &str, content: &str) {
+        let next = self.dir.path().join(format!(".{name}.next"));
+        std::fs::write(&next, content).unwrap();
+        std::fs::rename(&next, self.dir.path().join(name)).unwrap();
+    }
+
     /// Replaces a part of the configuration, which must be there.
     #[track_caller]
     pub fn edit(&self, from: &str, to: &str) {
@@ -668,6 +684,10 @@ impl Proxy {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                // Its last words may be on their way yet.
+                self.readers
+                    .drain(..)
+                    .for_each(|reader| reader.join().unwrap());
                 return status;
             }
             assert!(
