@@ -99,7 +99,7 @@ fn who_is_in_counts_no_more() {
 #[test]
 fn all_addresses_together_have_only_so_many_on_their_way_in() {
     let server = server();
-    let proxy = proxy(&server, "max_handshakes = 6\nhandshake_timeout = \"2s\"").start();
+    let proxy = proxy(&server, "max_handshakes = 6\nhandshake_timeout = \"6s\"").start();
     let mut live = proxy.client("cart");
     assert_eq!(live.call(&["PING"]), pong());
     let held: Vec<_> = (1..=6)
@@ -137,7 +137,7 @@ fn a_flood_of_handshakes_leaves_who_is_in_served_and_then_lets_others_in() {
     let server = server();
     let proxy = proxy(
         &server,
-        "max_connections = 1500\nmax_handshakes = 600\nhandshake_timeout = \"3s\"",
+        "max_connections = 1500\nmax_handshakes = 600\nhandshake_timeout = \"10s\"",
     )
     .start();
     let mut live = proxy.client("cart");

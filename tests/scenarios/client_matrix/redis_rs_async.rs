@@ -178,7 +178,10 @@ async fn pub_sub(make: &Make<'_>) -> Outcome {
 async fn pub_sub_in_band(make: &Make<'_>) -> Outcome {
     make.need_resp3()?;
     let (send, mut receive) = tokio::sync::broadcast::channel(1000);
-    let config = AsyncConnectionConfig::new().set_push_sender(send);
+    let config = AsyncConnectionConfig::new()
+        .set_push_sender(send)
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
     let mut r = make
         .client("cart", 0)?
         .get_multiplexed_async_connection_with_config(&config)
@@ -244,6 +247,7 @@ async fn client_side_cache(make: &Make<'_>) -> Outcome {
     make.need_resp3()?;
     let config = AsyncConnectionConfig::new()
         .set_cache_config(redis::caching::CacheConfig::new())
+        .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
     let mut r = make
         .client("cart", 0)?
@@ -269,7 +273,12 @@ async fn client_side_cache(make: &Make<'_>) -> Outcome {
 }
 
 async fn reconnect(make: &Make<'_>) -> Outcome {
-    let mut r = match make.client("cart", 0)?.get_connection_manager().await {
+    // Its own half a second for an answer is too little on a busy machine.
+    let config = redis::aio::ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let client = make.client("cart", 0)?;
+    let mut r = match client.get_connection_manager_with_config(config).await {
         Ok(manager) => manager,
         Err(error) => return Err(Unmet::Error(error.to_string())),
     };

@@ -10,7 +10,7 @@ use crate::support::{Proxy, RedisServer, Reply, Version, command, eventually, ok
 fn a_session_ends_behind_its_lifetime_and_no_reply_is_lost() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     in_both_modes(&server, |builder| {
-        let proxy = builder.listener("max_lifetime = \"1s\"").start();
+        let proxy = builder.listener("max_lifetime = \"3s\"").start();
         let mut idle = proxy.client("cart");
         let mut busy = proxy.client("cart");
         let mut piping = proxy.client("cart");
@@ -78,7 +78,7 @@ fn a_session_ends_behind_its_lifetime_and_no_reply_is_lost() {
 fn a_lifetime_that_ends_in_a_large_request_waits_for_its_end() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     in_both_modes(&server, |builder| {
-        let proxy = builder.listener("max_lifetime = \"1s\"").start();
+        let proxy = builder.listener("max_lifetime = \"3s\"").start();
         let (mut client, mut idle) = (proxy.client("cart"), proxy.client("cart"));
         let request = command(&["SET", "cart:1", &"x".repeat(MB)]);
         let (first, rest) = request.split_at(MB / 2);

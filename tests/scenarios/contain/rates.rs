@@ -153,7 +153,7 @@ fn who_has_a_rate_and_closes_its_direction_gets_all_it_asked_for() {
     in_both_modes(&server, |builder| {
         let proxy = builder
             .section(LIMITED)
-            .listener("idle_timeout = \"200ms\"")
+            .listener("idle_timeout = \"1s\"")
             .start();
         let mut client = proxy.client("cart");
         client.send(command(&["INCR", "cart:n"]).repeat(25));

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::load::{Load, assert_ran_as_told};
@@ -59,30 +61,36 @@ fn clients_of_a_port_that_never_answers_are_turned_away_without_a_connect_of_eac
 #[test]
 fn clients_that_come_before_the_upstream_has_said_what_it_is_are_served_when_it_has() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
-    // As in another part of the world: each of its answers takes its time.
-    let far = between(server.address(), |from, to| {
+    // As in another part of the world: what is behind its first answer takes its time.
+    let held = Arc::new(AtomicBool::new(true));
+    let waits = Arc::clone(&held);
+    let far = between(server.address(), move |from, to| {
         let mut chunk = [0; 64 * 1024];
+        let mut first = true;
         while let Ok(len @ 1..) = from.read(&mut chunk) {
-            std::thread::sleep(Duration::from_millis(100));
+            while !std::mem::take(&mut first) && waits.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             if to.write_all(&chunk[..len]).is_err() {
                 break;
             }
         }
     });
     for mode in MODES {
+        held.store(true, Ordering::SeqCst);
         let lines = format!("address = \"{far}\"\nconnections = \"{mode}\"");
         let proxy = Proxy::builder()
             .upstream_named("main", &lines)
             .ready_when_listening()
             .start();
-        let mut clients = Vec::new();
-        while !proxy.log_text().contains("the upstream is ready") {
-            let mut client = proxy.client("cart");
+        let mut clients: Vec<_> = (0..5).map(|_| proxy.client("cart")).collect();
+        for client in &mut clients {
             client.send_args(&["PING"]);
-            clients.push(client);
-            std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(clients.len() > 3, "all was over at once");
+        // Until they stand before it.
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!proxy.log_text().contains("the upstream is ready"));
+        held.store(false, Ordering::SeqCst);
         for client in &mut clients {
             assert_eq!(client.read_reply(), pong());
         }
@@ -139,7 +147,7 @@ fn a_slow_command_is_no_reason_to_turn_anybody_away() {
         let lines = format!("connections = \"{mode}\"");
         let proxy = Proxy::builder().upstream_with(&server, &lines).start();
         let mut slow = server.direct();
-        slow.send_args(&["DEBUG", "SLEEP", "4"]);
+        slow.send_args(&["DEBUG", "SLEEP", "3"]);
         std::thread::sleep(Duration::from_millis(1500));
         let mut clients: Vec<_> = (0..5).map(|_| proxy.client("cart")).collect();
         for client in &mut clients {
