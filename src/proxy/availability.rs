@@ -248,7 +248,13 @@ impl Availability {
 
 /// What is known, once it is no mere suspicion. That takes 10 seconds at most: see [`super::health`].
 async fn settled(status: &mut watch::Receiver<Status>) -> Status {
-    if let Ok(settled) = status.wait_for(|now| now.state != State::Suspect).await {
+    let is_settled = |now: &Status| match now.state {
+        // Without an address its master is being put out of use just now: the suspicion comes next.
+        State::Up => now.address.is_some(),
+        State::Suspect => false,
+        State::Down => true,
+    };
+    if let Ok(settled) = status.wait_for(is_settled).await {
         return settled.clone();
     }
     // The sender is gone, and the process with it.
@@ -319,6 +325,21 @@ mod tests {
         };
         let (target, ()) = tokio::join!(availability.target(), look);
         assert_eq!(target.unwrap().address, 3);
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_its_master_is_put_out_of_use_waits_for_the_next() {
+        let availability = up();
+        availability.put_in_use(None);
+        let exchange = async {
+            tokio::task::yield_now().await;
+            publish(&availability, State::Suspect, false);
+            tokio::task::yield_now().await;
+            availability.put_in_use(Some(1));
+            publish(&availability, State::Up, true);
+        };
+        let (target, ()) = tokio::join!(availability.target(), exchange);
+        assert_eq!(target.unwrap().address, 1);
     }
 
     #[tokio::test]
