@@ -207,11 +207,10 @@ fn what_no_file_names_is_learned_at_the_first_contact_and_stays_denied_to_the_na
         refused.error(),
         "NOPERM User cart has no permissions to run the 'graph.query' command"
     );
-    assert!(
-        proxy.log_text().contains("learned what the table lacks"),
-        "{}",
-        proxy.log_text()
-    );
+    // Logged behind that which a start waits for.
+    eventually("the log says so", || {
+        proxy.log_text().contains("learned what the table lacks")
+    });
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What one peer may cost, and for how long.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::proxy::PASSWORD;
-use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, command, eventually};
+use crate::support::{
+    PATIENCE, Proxy, RedisServer, Reply, TestClient, Version, command, eventually,
+};
 
 const MB: u64 = 1 << 20;
 
@@ -13,41 +15,37 @@ fn slow_handshake_is_dropped() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::builder()
         .upstream(&server)
-        .listener("handshake_timeout = \"1s\"")
+        .listener("handshake_timeout = \"3s\"")
         .start();
     // One says nothing, one begins and falls silent, one sends a byte at a time.
-    let mut silent = TestClient::connect_from(None, proxy.address()).unwrap();
+    let silent = TestClient::connect_from(None, proxy.address()).unwrap();
     let mut begun = TestClient::connect_from(None, proxy.address()).unwrap();
     begun
         .write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01])
         .unwrap();
     let mut trickle = TestClient::connect_from(None, proxy.address()).unwrap();
-    let start = Instant::now();
-    for byte in [0x16, 0x03, 0x01, 0x02, 0x00]
+    // Twenty seconds' worth.
+    let mut bytes = [0x16, 0x03, 0x01, 0x02, 0x00]
         .into_iter()
-        .chain(std::iter::repeat_n(1, 40))
-    {
-        if trickle.write_all(&[byte]).is_err() {
-            break;
-        }
+        .chain(std::iter::repeat_n(1, 195));
+    let is_cut = bytes.any(|byte| {
         std::thread::sleep(Duration::from_millis(100));
+        trickle.write_all(&[byte]).is_err()
+    });
+    assert!(is_cut, "a trickle moves the deadline");
+    for mut stream in [silent, begun, trickle] {
+        // A reset is an end too.
+        if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+        }
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "a trickle moves the deadline"
-    );
-    for stream in [&mut silent, &mut begun, &mut trickle] {
-        let _ = stream.read_to_end(&mut Vec::new());
-    }
-    assert!(
-        start.elapsed() < Duration::from_secs(6),
-        "{:?}",
-        start.elapsed()
-    );
-    assert_eq!(
-        proxy.client("cart").call(&["PING"]),
-        Reply::Simple("PONG".into())
-    );
+    // On a busy machine it may have too little time itself.
+    eventually("others are served", || {
+        proxy.try_client(Some("cart")).is_ok_and(|mut client| {
+            client.try_send(&command(&["PING"])).is_ok()
+                && client.try_read_reply() == Ok(Reply::Simple("PONG".into()))
+        })
+    });
 }
 
 #[test]
@@ -57,20 +55,18 @@ fn handshakes_that_hang_do_not_hinder_others() {
     let proxy = Proxy::builder()
         .upstream(&server)
         .listener("max_handshakes_per_ip = 300")
+        .listener("handshake_timeout = \"60s\"")
         .start();
     let hanging: Vec<_> = (0..200)
         .map(|_| TestClient::connect_from(None, proxy.address()).unwrap())
         .collect();
+    // Who waits for them loses patience before they are dropped.
     let start = Instant::now();
     assert_eq!(
         proxy.client("cart").call(&["PING"]),
         Reply::Simple("PONG".into())
     );
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     drop(hanging);
 }
 
@@ -317,12 +313,13 @@ fn idle_session_is_closed_where_the_listener_says_so() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::builder()
         .upstream(&server)
-        .listener("idle_timeout = \"1s\"")
+        .listener("idle_timeout = \"3s\"")
         .start();
-    let mut idle = proxy.client("cart");
     let mut blocked = proxy.client("cart");
+    assert_eq!(blocked.call(&["PING"]), Reply::Simple("PONG".into()));
+    blocked.send_args(&["BLPOP", "cart:q", "8"]);
+    let mut idle = proxy.client("cart");
     assert_eq!(idle.call(&["PING"]), Reply::Simple("PONG".into()));
-    blocked.send_args(&["BLPOP", "cart:q", "3"]);
     idle.expect_close();
     // Who waits for a reply is not idle.
     assert_eq!(blocked.read_reply(), Reply::Nil);

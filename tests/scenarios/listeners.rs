@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, getrlimit, prlimit};
 
+use crate::metrics::with_metrics;
+use crate::support::http::wait_for_owed;
 use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port};
 
 fn served(proxy: &Proxy) -> bool {
@@ -129,13 +131,15 @@ fn more_connections_than_files_is_refused_at_the_start() {
 #[test]
 fn termination_finishes_what_is_owed_and_then_ends() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let mut proxy = Proxy::start(&server);
+    let (builder, at) = with_metrics(Proxy::builder().upstream(&server));
+    let mut proxy = builder.start();
     let mut waiting = proxy.client("cart");
     let mut idle = proxy.client("cart");
     assert_eq!(idle.call(&["PING"]), Reply::Simple("PONG".into()));
-    waiting.send_args(&["BLPOP", "cart:q", "20"]);
-    std::thread::sleep(Duration::from_millis(200));
-    let start = Instant::now();
+    // Not for a blocking command: who waits in one is cut before the others.
+    server.freeze();
+    waiting.send_args(&["GET", "cart:q"]);
+    wait_for_owed(at, 1);
     proxy.terminate();
     eventually("nobody is accepted any more", || {
         TestClient::tcp(proxy.address()).is_err()
@@ -144,8 +148,9 @@ fn termination_finishes_what_is_owed_and_then_ends() {
         !proxy.has_exited(),
         "it did not wait for the reply that is owed"
     );
-    server.direct().call(&["RPUSH", "cart:q", "x"]);
-    waiting.expect("*2\r\n$6\r\ncart:q\r\n$1\r\nx\r\n");
+    let start = Instant::now();
+    server.thaw();
+    waiting.expect("$-1\r\n");
     waiting.expect_close();
     idle.expect_close();
     let status = proxy.wait();

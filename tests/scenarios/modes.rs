@@ -200,21 +200,23 @@ fn blocking_commands_wait_as_long_as_they_are_told_to() {
         let server = RedisServer::start(version, &[]);
         let proxy = Proxy::builder()
             .upstream(&server)
-            .listener("idle_timeout = \"200ms\"")
+            .listener("idle_timeout = \"1s\"")
             .start();
         let mut client = proxy.client("admin");
+        // All at once: between two of them the client would be idle.
         client.send(pipeline(&[
+            &["PING"],
             &["BLPOP", "list", "0"],
             &["FLUSHALL", "x", "y"],
             &["PING"],
+            &["BLPOP", "list", "3"],
         ]));
-        client.expect_silence(Duration::from_millis(700));
+        client.expect("+PONG\r\n");
+        client.expect_silence(Duration::from_millis(2200));
         server.direct().call(&["RPUSH", "list", "v"]);
         client.expect("*2\r\n$4\r\nlist\r\n$1\r\nv\r\n");
         assert!(client.read_reply().is_error());
-        client.expect("+PONG\r\n");
-        client.send(pipeline(&[&["BLPOP", "list", "1"]]));
-        client.expect("*-1\r\n");
+        client.expect("+PONG\r\n*-1\r\n");
     }
 }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::http::Scrape;
+use crate::metrics::with_metrics;
+use crate::support::http::{Scrape, wait_for_owed};
 use crate::support::{
     Proxy, RedisServer, Reply, TestClient, Version, command, eventually, free_port,
 };
@@ -27,7 +28,7 @@ fn who_is_sent_away_once_and_takes_nothing_is_not_sent_away_again() {
         .start();
     let value = "x".repeat(LARGE);
     proxy.client("cart").call(&["SET", "cart:large", &value]);
-    let config = proxy.certs().short_lived("cart", Duration::from_secs(3));
+    let config = proxy.certs().short_lived("cart", Duration::from_secs(6));
     let mut cart = TestClient::tls(proxy.address(), config).unwrap();
     ask_and_take_nothing(&mut cart);
     let closed = |event: &serde_json::Value| event["event"] == "session_closed";
@@ -54,7 +55,10 @@ fn a_script_that_changes_is_read_by_itself() {
     let mut cart = proxy.client("cart");
     assert_eq!(cart.call(&["EVAL", BEFORE, "0"]), Reply::Integer(1));
     assert!(cart.call(&["EVAL", AFTER, "0"]).is_error());
-    std::fs::write(proxy.directory().join("lua/get.script"), AFTER).unwrap();
+    // At one blow: it may be read at any time.
+    let folder = proxy.directory().join("lua");
+    std::fs::write(folder.join("next"), AFTER).unwrap();
+    std::fs::rename(folder.join("next"), folder.join("get.script")).unwrap();
     eventually("the new one may run", || {
         cart.call(&["EVAL", AFTER, "0"]) == Reply::Integer(22)
     });
@@ -80,22 +84,21 @@ fn who_is_turned_away_for_its_users_limit_is_counted() {
 fn sessions_that_the_end_of_a_drain_cuts_have_their_last_line_too() {
     for mode in ["shared", "dedicated"] {
         let server = RedisServer::start(Version::V5_0_6, &[]);
-        let mut proxy = Proxy::builder()
+        let builder = Proxy::builder()
             .upstream_with(&server, &format!("connections = \"{mode}\""))
-            .section("[runtime]\ndrain_timeout = \"300ms\"\n[audit]\nconnections = true\n")
-            .start();
+            .section("[runtime]\ndrain_timeout = \"300ms\"\n[audit]\nconnections = true\n");
+        let (builder, at) = with_metrics(builder);
+        let mut proxy = builder.start();
         let mut clients: Vec<_> = (0..4).map(|_| proxy.client("cart")).collect();
         for client in &mut clients {
             assert_eq!(client.call(&["PING"]).text(), "PONG");
         }
-        let mut direct = server.direct();
-        direct.send_args(&["DEBUG", "SLEEP", "3"]);
-        std::thread::sleep(Duration::from_millis(200));
+        server.freeze();
         for client in &mut clients {
             client.send_args(&["GET", "cart:1"]);
         }
         // They are taken, and can't be answered.
-        std::thread::sleep(Duration::from_millis(200));
+        wait_for_owed(at, 4);
         proxy.terminate();
         assert_eq!(proxy.wait().code(), Some(0));
         let closed = |event: &serde_json::Value| {

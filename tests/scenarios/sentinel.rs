@@ -30,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn all_that_sentinels_say_of_addresses_is_mapped() {
     for version in VERSIONS {
-        let mut topology = Sentinels::start(version);
+        let mut topology = Sentinels::start_to_fail_over(version);
         let map = map(&topology);
         let answers = |server: &str, mut client: TestClient, requests: &[&str]| {
             let protocols: &[&str] = match version {
@@ -245,7 +245,7 @@ fn log_of(topology: &Sentinels) -> Vec<String> {
 fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
     // It says WAIT.
     for version in [Version::V5_0_6, Version::V8_2_3] {
-        let mut topology = Sentinels::start(version);
+        let mut topology = Sentinels::start_to_fail_over(version);
         let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let mut acknowledged = Vec::new();
         let mut number = 0;
@@ -290,7 +290,7 @@ fn a_client_that_follows_a_failover_loses_no_acknowledged_write() {
 #[test]
 fn who_shares_connections_finds_the_new_master_too() {
     for version in [Version::V5_0_6, Version::V8_2_3] {
-        let mut topology = Sentinels::start(version);
+        let mut topology = Sentinels::start_to_fail_over(version);
         let front = topology.front(Proxy::builder().users(USERS));
         let set = ["SET", "cart:1", "a"];
         let ok = Reply::Simple("OK".into());
@@ -322,7 +322,7 @@ fn who_shares_connections_finds_the_new_master_too() {
 fn redis_py_follows_a_failover_over_tls_and_loses_no_acknowledged_write() {
     // It says WAIT.
     for version in [Version::V7_0_15, Version::V8_2_3] {
-        let mut topology = Sentinels::start(version);
+        let mut topology = Sentinels::start_to_fail_over(version);
         let front = topology.front(Proxy::builder().dedicated().users(USERS));
         let ports: Vec<String> = front.ports[3..].iter().map(u16::to_string).collect();
         let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
@@ -382,7 +382,7 @@ fn redis_cli_is_told_of_listeners_alone() {
 #[test]
 fn who_listens_to_a_sentinel_hears_of_the_listener_before_the_new_master() {
     for version in [Version::V5_0_6, Version::V7_0_15] {
-        let mut topology = Sentinels::start(version);
+        let mut topology = Sentinels::start_to_fail_over(version);
         let front = topology.front(Proxy::builder().users(USERS));
         let mut client = front.client(4, "cart");
         client.send(command(&["PSUBSCRIBE", "*"]));

@@ -90,13 +90,45 @@ pub fn start(server: &RedisServer) -> Proxy {
     builder(server).start()
 }
 
+/// Waits until the proxy has found its upstream for the second time. Who asks before that is closed.
+#[track_caller]
+pub fn ready_again(proxy: &Proxy) {
+    eventually("the upstream is there again", || {
+        proxy.log_text().matches("the upstream is ready").count() == 2
+    });
+}
+
 /// What of a client's requests rode, and what didn't, once it is gone.
 #[track_caller]
 pub fn rode_of(proxy: &Proxy, client: TestClient) -> (u64, u64) {
-    let ended = || proxy.log_text().matches("requests by connection").count();
-    let before = (ended(), proxy.requests_by_connection_so_far());
+    // By the number of its session: others may end meanwhile.
+    let peer = format!(" peer=\"127.0.0.1:{}\" ", client.local_port());
+    let mut session = 0;
+    eventually("the log tells of the session", || {
+        let log = proxy.log_text();
+        let opened = |line: &&str| line.contains("session opened") && line.contains(&peer);
+        let line = log.lines().rfind(opened);
+        line.map(|line| session = number(line, "session")).is_some()
+    });
     drop(client);
-    eventually("the session ends", || ended() > before.0);
-    let after = proxy.requests_by_connection_so_far();
-    (after.0 - before.1.0, after.1 - before.1.1)
+    let mut counts = (0, 0);
+    eventually("the session ends", || {
+        let log = proxy.log_text();
+        let ended = |line: &&str| {
+            line.contains("requests by connection") && number(line, "session") == session
+        };
+        let line = log.lines().find(ended);
+        line.map(|line| counts = (number(line, "shared"), number(line, "own")))
+            .is_some()
+    });
+    counts
+}
+
+/// A field of a log line.
+#[track_caller]
+fn number(line: &str, field: &str) -> u64 {
+    let prefix = format!("{field}=");
+    let mut words = line.split(' ');
+    let value = words.find_map(|word| word.strip_prefix(&prefix));
+    value.expect("the field").parse().expect("a number")
 }

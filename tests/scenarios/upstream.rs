@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::redis::LEGACY_AND_CURRENT;
-use crate::support::{Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port};
+use crate::support::{
+    PATIENCE, Proxy, RedisServer, Reply, TestClient, Version, eventually, free_port,
+};
 
 fn password_file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -137,6 +139,7 @@ fn full_server_tells_a_silent_client_so_as_it_would_without_a_proxy() {
         let mut client = proxy.client("cart");
         client.set_patience(Duration::from_millis(200));
         client.try_read_reply() == Ok(Reply::Error("ERR max number of clients reached".into())) && {
+            client.set_patience(PATIENCE);
             client.expect_close();
             true
         }
@@ -264,8 +267,11 @@ fn upstreams_are_told_apart_by_name() {
 fn client_that_goes_away_frees_its_upstream_connection() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let proxy = Proxy::builder().upstream(&server).dedicated().start();
-    std::thread::sleep(Duration::from_millis(100));
-    let before = server.connected_clients();
+    // The proxy's own.
+    let before = 1;
+    eventually("who asked first is gone", || {
+        server.connected_clients() == before
+    });
     let mut clients: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
     for client in &mut clients {
         client.call(&["PING"]);
@@ -319,17 +325,10 @@ fn client_that_resets_frees_its_place_while_the_upstream_hangs() {
         .identities("[[identity]]\nmatch = {}\nuser = \"cart\"\nauth = \"address\"\n")
         .section("[log]\nlevel = \"debug\"\n")
         .start();
-    let pid = server.info("process_id");
-    let signal = |name: &str| {
-        let sent = std::process::Command::new("kill")
-            .args([name, &pid])
-            .status();
-        assert!(sent.unwrap().success());
-    };
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     stream.write_all(b"PING\r\n").unwrap();
     stream.read_exact(&mut [0; 7]).unwrap();
-    signal("-STOP");
+    server.freeze();
     stream
         .set_write_timeout(Some(Duration::from_millis(500)))
         .unwrap();
@@ -343,10 +342,10 @@ fn client_that_resets_frees_its_place_while_the_upstream_hangs() {
     while !proxy.log_text().contains("end=\"client\"") {
         let waited = start.elapsed();
         if waited > Duration::from_secs(25) {
-            signal("-CONT");
+            server.thaw();
             panic!("its place is held after {waited:?}");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    signal("-CONT");
+    server.thaw();
 }

@@ -61,10 +61,11 @@ fn a_server_that_loads_says_so_to_clients_and_is_served() {
             "1024",
         ];
         let mut server = RedisServer::start(version, &slow);
-        for number in 0..3000 {
-            server.direct().call(&["SET", &format!("k{number}"), "v"]);
+        let mut direct = server.direct();
+        for number in 0..6000 {
+            direct.call(&["SET", &format!("k{number}"), "v"]);
         }
-        server.direct().call(&["SAVE"]);
+        direct.call(&["SAVE"]);
         let proxy = Proxy::builder()
             .upstream(&server)
             .allow_error("the upstream is gone")

@@ -147,29 +147,24 @@ fn pipelines_and_large_values_pass_through_tls_both_ways() {
     }
 }
 
-fn signal(name: &str, pid: &str) {
-    let sent = Command::new("kill").args([name, pid]).status();
-    assert!(sent.unwrap().success());
-}
-
 /// What TLS still holds when the socket is full must leave it without another word from the client.
 #[test]
 fn pipeline_into_a_server_that_hangs_arrives_whole_when_it_goes_on() {
     const COUNT: usize = 400_000;
     let server = TlsRedis::start("yes", &[]);
     let proxy = in_front_of(&server).start();
-    let pid = server.plain.info("process_id");
     let mut client = proxy.client("cart");
     assert_eq!(client.call(&["PING"]), Reply::Simple("PONG".into()));
-    signal("-STOP", &pid);
+    server.plain.freeze();
     let pipeline = command(&["INCR", "cart:n"]).repeat(COUNT);
     // More than all buffers on the way hold: the rest is written when the server goes on.
-    let going_on = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        signal("-CONT", &pid);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            server.plain.thaw();
+        });
+        client.send(pipeline);
     });
-    client.send(pipeline);
-    going_on.join().unwrap();
     for number in 1..=COUNT {
         client.expect(format!(":{number}\r\n"));
     }
@@ -210,10 +205,12 @@ fn token_of_an_acl_user_may_be_rotated_while_the_proxy_runs() {
         assert!(whoami().contains(" user=proxy "));
     }
     let told = "the last good password serves on";
-    assert_eq!(proxy.log_text().matches(told).count(), 1);
-    proxy.write_file("token", "token-3\n");
+    let told = || proxy.log_text().matches(told).count();
+    eventually("it is told", || told() > 0);
+    proxy.swap_file("token", "token-3\n");
     direct.call(&["ACL", "SETUSER", "proxy", ">token-3", "<token-2"]);
     assert!(whoami().contains(" user=proxy "));
+    assert_eq!(told(), 1);
     for token in ["token-1", "token-2", "token-3"] {
         assert!(!proxy.log_text().contains(token));
     }

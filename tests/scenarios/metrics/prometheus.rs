@@ -173,10 +173,12 @@ fn prometheus_has_each_sample_that_is_served() {
         known == served
     });
     assert!(known.len() > 50, "{}", known.len());
-    let data = prometheus.api("targets", "state", "active");
-    let target = &data["activeTargets"][0];
-    assert_eq!(target["health"], "up");
-    assert_eq!(target["lastError"], "");
+    // It is told behind the samples.
+    eventually("the target is up", || {
+        let data = prometheus.api("targets", "state", "active");
+        let target = &data["activeTargets"][0];
+        target["health"] == "up" && target["lastError"] == ""
+    });
     // What kind each is, it was told, too.
     let kinds = prometheus.api("metadata", "metric", "respgate_upstream_latency_seconds");
     let kind = &kinds["respgate_upstream_latency_seconds"][0];

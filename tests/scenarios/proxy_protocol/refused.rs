@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -124,7 +124,7 @@ fn a_header_is_refused_on_plaintext_from_whom_none_is_asked() {
 fn a_slow_header_is_dropped_at_the_deadline_of_the_handshake() {
     let server = server();
     let proxy = proxy(&server)
-        .listener("handshake_timeout = \"1s\"")
+        .listener("handshake_timeout = \"3s\"")
         .start();
     let mut live = behind(&proxy, &v2("127.0.0.1")).unwrap();
     let silent = connect(&proxy);
@@ -134,21 +134,18 @@ fn a_slow_header_is_dropped_at_the_deadline_of_the_handshake() {
     let mut named = connect(&proxy);
     named.write_all(&v2("127.0.0.1")).unwrap();
     let mut trickle = connect(&proxy);
-    let start = Instant::now();
-    for byte in [b"PROXY UNKNOWN".to_vec(), vec![b' '; 90]].concat() {
-        if trickle.write_all(&[byte]).is_err() {
-            break;
-        }
+    // Not longer than a header may be, and ten seconds' worth.
+    let bytes = [b"PROXY UNKNOWN".to_vec(), vec![b' '; 90]].concat();
+    let is_cut = bytes.into_iter().any(|byte| {
         std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(
-        start.elapsed() < Duration::from_secs(6),
-        "a trickle moves the deadline"
-    );
+        trickle.write_all(&[byte]).is_err()
+    });
+    assert!(is_cut, "a trickle moves the deadline");
     for stream in [silent, half, named, trickle] {
         expect_end(stream);
     }
     refusals(&proxy, "handshake_timeout", 4);
     assert_eq!(live.call(&["PING"]), pong());
-    assert!(answers(&proxy, &v1("127.0.0.1")));
+    // On a busy machine it may have too little time itself.
+    eventually("others are served", || answers(&proxy, &v1("127.0.0.1")));
 }

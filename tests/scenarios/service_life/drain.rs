@@ -1,28 +1,30 @@
 //! The end: what is owed is finished, up to a deadline.
 
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
 use super::Manager;
+use crate::metrics::with_metrics;
+use crate::support::http::wait_for_owed;
 use crate::support::{
     PATIENCE, Proxy, RedisServer, Reply, TestClient, Version, command, eventually,
 };
 
-/// Commands that wait for a Redis that sleeps; who sent them.
-fn owed(proxy: &Proxy, server: &RedisServer, seconds: &str) -> Vec<TestClient> {
+/// Commands that wait for a Redis that is frozen; who sent them. `at`: where the proxy tells of itself.
+#[track_caller]
+fn owed(proxy: &Proxy, server: &RedisServer, at: SocketAddr) -> Vec<TestClient> {
     let mut clients: Vec<TestClient> = (0..8).map(|_| proxy.client("cart")).collect();
     for client in &mut clients {
         client.call(&["SET", "cart:n", "0"]);
     }
-    let mut direct = server.direct();
-    direct.send_args(&["DEBUG", "SLEEP", seconds]);
-    std::thread::sleep(Duration::from_millis(200));
+    server.freeze();
     for client in &mut clients {
         client.send(command(&["INCR", "cart:n"]).repeat(100));
     }
-    // They are on their way to the Redis, and it has answered none.
-    std::thread::sleep(Duration::from_millis(200));
+    // They are on their way to the Redis, and it answers none.
+    wait_for_owed(at, 800);
     clients
 }
 
@@ -30,10 +32,11 @@ fn owed(proxy: &Proxy, server: &RedisServer, seconds: &str) -> Vec<TestClient> {
 fn a_drain_finishes_what_is_owed_and_a_reload_in_it_does_no_harm() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let manager = Manager::new();
-    let mut proxy = manager.of(Proxy::builder().upstream(&server)).start();
+    let (builder, at) = with_metrics(Proxy::builder().upstream(&server));
+    let mut proxy = manager.of(builder).start();
     let mut idle = proxy.client("cart");
     idle.call(&["PING"]);
-    let clients = owed(&proxy, &server, "2");
+    let clients = owed(&proxy, &server, at);
     manager.all_told();
     proxy.terminate();
     assert!(manager.told().starts_with("STOPPING=1\n"));
@@ -44,6 +47,7 @@ fn a_drain_finishes_what_is_owed_and_a_reload_in_it_does_no_harm() {
     );
     proxy.reload_until("reload: nothing has changed");
     assert!(!proxy.has_exited());
+    server.thaw();
     let mut numbers = Vec::new();
     for mut client in clients {
         for _ in 0..100 {
@@ -65,11 +69,12 @@ fn a_drain_finishes_what_is_owed_and_a_reload_in_it_does_no_harm() {
 #[test]
 fn a_drain_ends_at_its_deadline() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let mut proxy = Proxy::builder()
+    let builder = Proxy::builder()
         .upstream(&server)
-        .section("[runtime]\ndrain_timeout = \"500ms\"")
-        .start();
-    let clients = owed(&proxy, &server, "30");
+        .section("[runtime]\ndrain_timeout = \"500ms\"");
+    let (builder, at) = with_metrics(builder);
+    let mut proxy = builder.start();
+    let clients = owed(&proxy, &server, at);
     proxy.terminate();
     assert_eq!(proxy.wait().code(), Some(0));
     let log = proxy.log_text();
@@ -83,11 +88,12 @@ fn a_drain_ends_at_its_deadline() {
 #[test]
 fn a_second_signal_ends_a_drain() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
-    let mut proxy = Proxy::builder()
+    let builder = Proxy::builder()
         .upstream(&server)
-        .section("[runtime]\ndrain_timeout = \"10m\"")
-        .start();
-    let clients = owed(&proxy, &server, "30");
+        .section("[runtime]\ndrain_timeout = \"10m\"");
+    let (builder, at) = with_metrics(builder);
+    let mut proxy = builder.start();
+    let clients = owed(&proxy, &server, at);
     proxy.terminate();
     eventually("the drain", || proxy.log_text().contains("draining"));
     proxy.signal(Signal::TERM);

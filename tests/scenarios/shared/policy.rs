@@ -1,6 +1,8 @@
 //! The policy changes while sessions share connections.
 
-use super::{USERS, Witness, ok, start};
+use super::{USERS, Witness, builder, ok, start};
+use crate::metrics::with_metrics;
+use crate::support::http::wait_for_owed;
 use crate::support::{RedisServer, Reply, Version, command, eventually, pipeline};
 
 #[test]
@@ -85,15 +87,19 @@ fn a_value_on_its_way_when_its_user_is_deleted_is_never_written() {
 #[test]
 fn a_deleted_user_s_late_replies_reach_nobody() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
-    let proxy = start(&server);
+    let (builder, at) = with_metrics(builder(&server));
+    let proxy = builder.start();
     let (mut cart, mut admin) = (proxy.client("cart"), proxy.client("admin"));
-    let script = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 \
-                  end local start = now() while now() - start < 300 do end return 'late'";
-    cart.send(pipeline(&[&["EVAL", script, "0"], &["ECHO", "late too"]]));
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    // A write that waits, and all behind it on the same connection.
+    let mut direct = server.direct();
+    assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
+    cart.send(pipeline(&[&["SET", "k", "late"], &["ECHO", "late too"]]));
+    wait_for_owed(at, 2);
     admin.send_args(&["ECHO", "mine"]);
+    wait_for_owed(at, 3);
     proxy.reload(&USERS.replace("user cart ", "user former "));
     cart.expect_close();
+    assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
     assert_eq!(admin.read_reply(), Reply::bulk("mine"));
     assert_eq!(admin.call(&["ECHO", "x"]), Reply::bulk("x"));
 }

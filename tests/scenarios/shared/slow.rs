@@ -6,6 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Witness, apart, builder, ok, start};
+use crate::metrics::with_metrics;
+use crate::support::http::wait_for_owed;
 use crate::support::{
     Proxy, RedisServer, Reply, TestClient, Version, between, command, eventually, pipeline,
 };
@@ -123,7 +125,8 @@ fn who_dies_in_the_middle_of_a_large_reply_hurts_nobody() {
 fn who_does_not_read_while_others_wait_behind_him_is_cut() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     set_big(&server, 100 * MB);
-    let proxy = start(&server);
+    let (builder, at) = with_metrics(builder(&server));
+    let proxy = builder.start();
     let mut others: Vec<_> = (0..10).map(|_| proxy.client("cart")).collect();
     for other in &mut others {
         assert_eq!(other.call(&["ECHO", "x"]), Reply::bulk("x"));
@@ -133,11 +136,11 @@ fn who_does_not_read_while_others_wait_behind_him_is_cut() {
     let mut direct = server.direct();
     assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
     stalled.send(pipeline(&[&["SET", "k", "v"], &["GET", "big"]]));
-    thread::sleep(Duration::from_millis(200));
+    wait_for_owed(at, 2);
     for (number, other) in others.iter_mut().enumerate() {
         other.send_args(&["ECHO", &number.to_string()]);
     }
-    thread::sleep(Duration::from_millis(200));
+    wait_for_owed(at, 12);
     assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
     for (number, other) in others.iter_mut().enumerate() {
         assert_eq!(other.read_reply(), Reply::bulk(&number.to_string()));
@@ -158,26 +161,33 @@ fn half_a_gigabyte_streams_through_both_ways_while_others_are_served() {
     let proxy = builder(&server).start();
     let mut client = proxy.client("cart");
     let piece: Vec<u8> = (0..MB).map(|at| (at % 251) as u8).collect();
-    let done = AtomicBool::new(false);
+    let (written, read) = (AtomicBool::new(false), AtomicBool::new(false));
+    let work_until = |done: &AtomicBool| {
+        let mut other = proxy.client("cart");
+        let mut served = 0;
+        while !done.load(Ordering::Relaxed) {
+            let text = served.to_string();
+            assert_eq!(other.call(&["ECHO", &text]), Reply::bulk(&text));
+            served += 1;
+        }
+        served
+    };
     let served = thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let mut other = proxy.client("cart");
-            let mut served = 0;
-            while !done.load(Ordering::Relaxed) {
-                let text = served.to_string();
-                assert_eq!(other.call(&["ECHO", &text]), Reply::bulk(&text));
-                served += 1;
-            }
-            served
-        });
+        let other = scope.spawn(|| work_until(&written));
         client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n${LENGTH}\r\n"));
         for _ in 0..LENGTH / MB {
             client.send(&piece);
         }
         client.send("\r\n");
         assert_eq!(client.read_reply(), ok());
+        written.store(true, Ordering::Relaxed);
+        let mut served = other.join().unwrap();
         client.send("*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n*1\r\n$4\r\nPING\r\n");
         client.expect(format!("${LENGTH}\r\n"));
+        // Who waits behind it would have it cut, where this reads too slowly. Until the connection is
+        // known to be held up nobody does, and who comes then gets another.
+        thread::sleep(Duration::from_secs(2));
+        let other = scope.spawn(|| work_until(&read));
         let mut at = 0;
         client.consume(LENGTH as u64, |bytes| {
             for byte in bytes.iter().step_by(977) {
@@ -187,8 +197,9 @@ fn half_a_gigabyte_streams_through_both_ways_while_others_are_served() {
             at -= bytes.len().div_ceil(977) * 977 - bytes.len();
         });
         client.expect("\r\n+PONG\r\n");
-        done.store(true, Ordering::Relaxed);
-        other.join().unwrap()
+        read.store(true, Ordering::Relaxed);
+        served += other.join().unwrap();
+        served
     });
     let peak = proxy.peak_memory() as usize / MB;
     eprintln!("{served} requests of another meanwhile; peak of memory: {peak} MB");
@@ -224,16 +235,17 @@ fn what_is_held_for_a_slow_reader_is_what_max_reply_buffer_says() {
 fn who_was_cut_goes_on_with_no_other_connection() {
     let server = RedisServer::start(Version::V7_0_15, &[]);
     set_big(&server, 100 * MB);
-    let proxy = builder(&server).allow_error("upstream").start();
+    let (builder, at) = with_metrics(builder(&server).allow_error("upstream"));
+    let proxy = builder.start();
     let (mut stalled, mut other) = (proxy.client("cart"), proxy.client("cart"));
     assert_eq!(other.call(&["ECHO", "x"]), Reply::bulk("x"));
     assert_eq!(stalled.call(&["ECHO", "x"]), Reply::bulk("x"));
     let mut direct = server.direct();
     assert_eq!(direct.call(&["CLIENT", "PAUSE", "60000", "WRITE"]), ok());
     stalled.send(pipeline(&[&["SET", "k", "v"], &["GET", "big"]]));
-    thread::sleep(Duration::from_millis(200));
+    wait_for_owed(at, 2);
     other.send_args(&["ECHO", "behind"]);
-    thread::sleep(Duration::from_millis(200));
+    wait_for_owed(at, 3);
     assert_eq!(direct.call(&["CLIENT", "UNPAUSE"]), ok());
     assert_eq!(other.read_reply(), Reply::bulk("behind"));
     // It is cut, and doesn't know. The connection that it was on ends.
@@ -279,7 +291,7 @@ fn a_server_that_dies_behind_a_slow_reader_takes_nobody_along_who_comes_later() 
     let mut slow = proxy.client("cart");
     slow.send_args(&["GET", "big"]);
     // Who is owed something behind it would have it cut.
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_secs(2));
     assert!(echo("beside"));
     assert!(witness.opened() > opened, "it hinders nobody");
     server.restart();

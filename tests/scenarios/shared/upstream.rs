@@ -2,29 +2,39 @@
 
 use std::time::Duration;
 
-use super::{USERS, Witness, apart, builder, builder_with, ok, rode_of, start};
+use super::{USERS, Witness, apart, builder, builder_with, ok, ready_again, rode_of, start};
+use crate::metrics::with_metrics;
+use crate::support::http::wait_for_owed;
 use crate::support::{Proxy, RedisServer, Reply, Version, eventually, free_port};
 
 #[test]
 fn when_the_upstream_dies_who_is_owed_something_is_closed_and_the_others_stay() {
     let mut server = RedisServer::start(Version::V7_0_15, &[]);
-    let proxy = builder(&server).allow_error("upstream").start();
+    let (builder, at) = with_metrics(builder(&server).allow_error("upstream"));
+    let proxy = builder.start();
     let mut idle: Vec<_> = (0..5).map(|_| proxy.client("cart")).collect();
     for client in &mut idle {
         assert_eq!(client.call(&["SET", "k", "v"]), ok());
     }
+    let mut witness = Witness::of(&server);
+    let mut blocked = proxy.client("cart");
+    blocked.send_args(&["BLPOP", "queue", "0"]);
+    witness.wait_for_blocked(1);
+    wait_for_owed(at, 1);
+    // A write that waits, and who comes behind it on the same connection.
+    let pause = ["CLIENT", "PAUSE", "60000", "WRITE"];
+    assert_eq!(witness.call(&pause), ok());
     let mut owed = proxy.client("cart");
-    owed.send_args(&["EVAL", "while true do end", "0"]);
+    owed.send_args(&["SET", "k", "w"]);
+    wait_for_owed(at, 2);
     let mut behind = proxy.client("cart");
     behind.send_args(&["ECHO", "x"]);
-    let mut blocked = proxy.client("cart");
-    std::thread::sleep(Duration::from_millis(100));
-    blocked.send_args(&["BLPOP", "queue", "0"]);
-    std::thread::sleep(Duration::from_millis(100));
+    wait_for_owed(at, 3);
     server.restart();
     owed.expect_close();
     behind.expect_close();
     blocked.expect_close();
+    ready_again(&proxy);
     for client in &mut idle {
         // It is another, and empty.
         assert_eq!(client.call(&["GET", "k"]), Reply::Nil);
@@ -45,6 +55,7 @@ fn while_the_upstream_is_away_who_asks_is_closed_and_the_others_wait_for_it() {
     asks.expect_close();
     waits.expect_silence(Duration::from_millis(200));
     server.restart();
+    ready_again(&proxy);
     assert_eq!(waits.call(&["PING"]), Reply::Simple("PONG".into()));
 }
 
@@ -85,15 +96,14 @@ fn an_upstream_without_echo_is_not_shared_and_that_is_told_once() {
         assert!(!client.call(&["EXEC"]).is_error());
     }
     assert_eq!(witness.open(), 6);
-    assert_eq!(
-        proxy
-            .log_text()
-            .matches("clients get a connection each")
-            .count(),
-        1
-    );
+    let told = || {
+        let log = proxy.log_text();
+        log.matches("clients get a connection each").count()
+    };
+    eventually("it is told", || told() > 0);
     drop(clients);
     eventually("they are closed", || witness.open() == 1);
+    assert_eq!(told(), 1);
 }
 
 #[test]
@@ -106,7 +116,8 @@ fn a_server_that_loads_says_so_to_clients_that_share() {
     ];
     let mut server = RedisServer::start(Version::V7_0_15, &slow);
     let mut direct = server.direct();
-    for number in 0..3000 {
+    // Each takes a millisecond to load.
+    for number in 0..6000 {
         direct.call(&["SET", &format!("k:{number}"), "v"]);
     }
     assert_eq!(direct.call(&["SAVE"]), ok());
@@ -117,6 +128,7 @@ fn a_server_that_loads_says_so_to_clients_that_share() {
     let mut in_three = proxy.client("cart");
     assert_eq!(in_three.call(&["SELECT", "3"]), ok());
     server.restart_loading();
+    ready_again(&proxy);
     assert!(idle.call(&["GET", "k:1"]).error().starts_with("LOADING"));
     assert!(
         in_three
@@ -228,6 +240,7 @@ fn a_named_script_is_there_when_another_redis_has_come() {
             .log_text()
             .contains("the upstream has closed a shared connection")
     });
+    ready_again(&proxy);
     assert_eq!(client.call(&call), Reply::Nil);
     assert_eq!(rode_of(&proxy, client).1, 0);
 }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,10 @@ pub const PASSWORD: &str = "only-respgate-knows";
 
 /// The name of the one master that the Sentinels watch.
 pub const SHOP: &str = "shop";
+
+/// A busy machine shall not look like a dead master to who needs none.
+const SLOW_TO_DOUBT: u32 = 5000;
+const QUICK_TO_DOUBT: u32 = 1000;
 
 /// A master, two replicas, three Sentinels.
 pub struct Sentinels {
@@ -52,6 +56,18 @@ impl Sentinels {
     /// Starts them, and waits until each knows all others.
     #[track_caller]
     pub fn start(version: Version) -> Self {
+        Self::start_with(version, SLOW_TO_DOUBT)
+    }
+
+    /// The same, of Sentinels that soon miss a master: for a test that kills it.
+    #[track_caller]
+    pub fn start_to_fail_over(version: Version) -> Self {
+        Self::start_with(version, QUICK_TO_DOUBT)
+    }
+
+    /// `down_after`: how long a master is silent before it counts as down, milliseconds.
+    #[track_caller]
+    fn start_with(version: Version, down_after: u32) -> Self {
         // A replica that asks for a full copy is not kept waiting for others.
         let common = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
         let common = [&common[..], &["--repl-diskless-sync-delay", "0"]].concat();
@@ -65,7 +81,9 @@ impl Sentinels {
             info.matches("state=online").count() == 2
         });
         let port = redis[0].address().port();
-        let sentinels = (0..3).map(|_| Sentinel::start(version, port)).collect();
+        let sentinels = (0..3)
+            .map(|_| Sentinel::start(version, port, down_after))
+            .collect();
         let all = Self { redis, sentinels };
         for sentinel in &all.sentinels {
             eventually("a Sentinel knows all others", || {
@@ -96,9 +114,9 @@ impl Sentinels {
     pub fn fail_over(&mut self) {
         let old = self.master();
         self.redis[old].kill();
-        eventually("another master", || self.master() != old);
+        in_the_end("another master", || self.master() != old);
         let new = &self.redis[self.master()];
-        eventually("it takes writes", || {
+        in_the_end("it takes writes", || {
             new.direct().call(&["ROLE"]).array()[0].text() == "master"
         });
     }
@@ -120,7 +138,7 @@ impl Sentinels {
 
 impl Sentinel {
     #[track_caller]
-    fn start(version: Version, master: u16) -> Self {
+    fn start(version: Version, master: u16, down_after: u32) -> Self {
         let start = Instant::now();
         loop {
             let dir = tempfile::tempdir().unwrap();
@@ -129,7 +147,7 @@ impl Sentinel {
                 "port {port}\nbind 127.0.0.1\nlogfile log\nrequirepass {PASSWORD}\n\
                  sentinel monitor {SHOP} 127.0.0.1 {master} 2\n\
                  sentinel auth-pass {SHOP} {PASSWORD}\n\
-                 sentinel down-after-milliseconds {SHOP} 1000\n\
+                 sentinel down-after-milliseconds {SHOP} {down_after}\n\
                  sentinel failover-timeout {SHOP} 4000\n"
             );
             std::fs::write(dir.path().join("sentinel.conf"), lines).unwrap();
@@ -166,7 +184,7 @@ impl Sentinel {
             if TestClient::tcp(([127, 0, 0, 1], self.port).into()).is_ok() {
                 return true;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         false
     }
@@ -205,7 +223,7 @@ impl Cluster {
             "nodes.conf",
             // Shorter, and a busy machine would see failures where there are none.
             "--cluster-node-timeout",
-            "2000",
+            "5000",
             "--requirepass",
             PASSWORD,
             "--masterauth",
@@ -293,7 +311,7 @@ impl Cluster {
         self.nodes[master].kill();
         let others = (0..6).filter(|node| *node != master);
         for node in others {
-            eventually("its replica is master", || {
+            in_the_end("its replica is master", || {
                 self.owner(slot, node) == master + 3
             });
         }
@@ -374,6 +392,20 @@ impl Front {
 }
 
 // === helpers ===
+
+/// As [`eventually`], for what servers settle among themselves: that takes an election, or several.
+#[track_caller]
+fn in_the_end(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(
+            start.elapsed() < 3 * PATIENCE,
+            "not within {:?}: {what}",
+            3 * PATIENCE
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// A plaintext client of a server here, logged in.
 #[track_caller]
