@@ -163,7 +163,7 @@ fn termination_finishes_what_is_owed_and_then_ends() {
 }
 
 #[test]
-fn termination_has_a_deadline() {
+fn termination_does_not_wait_for_a_blocking_command() {
     let server = RedisServer::start(Version::V5_0_6, &[]);
     let mut proxy = Proxy::start(&server);
     let mut client = proxy.client("cart");
