@@ -33,8 +33,8 @@ demo:
 	$(CARGO) build --release --locked
 	@RESPGATE_REDIS_SERVER="$$($(FETCH) --print 5.0.6)" $(TARGET)/release/respgate demo $(if $(ONCE),--once)
 
-# One more test at once than there are cores: scenarios wait more than they work.
-test: export RUST_TEST_THREADS := $(or $(RUST_TEST_THREADS),$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
+# Two more tests at once than there are cores: scenarios wait more than they work.
+test: export RUST_TEST_THREADS := $(or $(RUST_TEST_THREADS),$(shell expr $$(getconf _NPROCESSORS_ONLN) + 2))
 test:
 	@$(FETCH)
 	@mkdir -p $(TARGET)

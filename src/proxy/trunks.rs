@@ -135,7 +135,8 @@ impl Trunks {
                     lines.retain(|line| !line.is_closed() && !line.is_retired());
                     let free = lines.iter().find(|line| !line.is_hindered());
                     let free = free.or(match lines.len() {
-                        MOST_LINES.. => lines.first(),
+                        // The youngest: an older one may have died while nobody could read it.
+                        MOST_LINES.. => lines.last(),
                         _ => None,
                     });
                     if let Some(line) = free {
