@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::support::cli::respgate;
-use crate::support::http::{self, Answer, Scrape, ask, exchange, get};
+use crate::support::http::{self, Answer, Scrape, ask, exchange, get, wait_for_owed};
 use crate::support::{
     Builder, Proxy, RedisServer, TestClient, Version, command, eventually, free_port,
 };
@@ -218,9 +218,7 @@ fn while_it_drains_it_is_not_ready_and_says_so() {
     // Its reply is owed until the server goes on.
     server.direct().call(&["CLIENT", "PAUSE", "8000", "ALL"]);
     client.send_args(&["SET", "k", "v"]);
-    eventually("its reply is owed", || {
-        Scrape::of(ports.admin).count("respgate_owed_replies", &[]) > 0
-    });
+    wait_for_owed(ports.admin, 1);
     proxy.terminate();
     eventually("it drains", || {
         let answer = get(ports.probe, "/readyz");

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::support::http::Scrape;
+use crate::support::http::{Scrape, wait_for_owed};
 use crate::support::{
     Builder, Proxy, RedisServer, Reply, Version, between, command, eventually, free_port, pipeline,
 };
@@ -329,9 +329,7 @@ fn the_upstream_is_timed_and_its_connections_are_counted() {
     let mut blocked = proxy.client("admin");
     blocked.send_args(&["BLPOP", "list", "0"]);
     eventually("it has one of its own", || connections("own") == 1);
-    eventually("its reply is owed", || {
-        Scrape::of(at).count("respgate_owed_replies", &[]) == 1
-    });
+    wait_for_owed(at, 1);
     client.call(&["RPUSH", "list", "x"]);
     blocked.read_reply();
     eventually("it is given back", || {

@@ -13,7 +13,7 @@ mod slow;
 mod transactions;
 mod upstream;
 
-use crate::support::proxy::Builder;
+use crate::support::proxy::{Builder, log_number};
 use crate::support::{Proxy, RedisServer, Reply, TestClient, eventually, ok};
 
 /// Everything is open: what is refused here is refused for another reason than policy.
@@ -93,9 +93,7 @@ pub fn start(server: &RedisServer) -> Proxy {
 /// Waits until the proxy has found its upstream for the second time. Who asks before that is closed.
 #[track_caller]
 pub fn ready_again(proxy: &Proxy) {
-    eventually("the upstream is there again", || {
-        proxy.log_text().matches("the upstream is ready").count() == 2
-    });
+    eventually("the upstream is there again", || proxy.times_ready() == 2);
 }
 
 /// What of a client's requests rode, and what didn't, once it is gone.
@@ -108,27 +106,19 @@ pub fn rode_of(proxy: &Proxy, client: TestClient) -> (u64, u64) {
         let log = proxy.log_text();
         let opened = |line: &&str| line.contains("session opened") && line.contains(&peer);
         let line = log.lines().rfind(opened);
-        line.map(|line| session = number(line, "session")).is_some()
+        line.map(|line| session = log_number(line, "session"))
+            .is_some()
     });
     drop(client);
     let mut counts = (0, 0);
     eventually("the session ends", || {
         let log = proxy.log_text();
         let ended = |line: &&str| {
-            line.contains("requests by connection") && number(line, "session") == session
+            line.contains("requests by connection") && log_number(line, "session") == session
         };
         let line = log.lines().find(ended);
-        line.map(|line| counts = (number(line, "shared"), number(line, "own")))
+        line.map(|line| counts = (log_number(line, "shared"), log_number(line, "own")))
             .is_some()
     });
     counts
-}
-
-/// A field of a log line.
-#[track_caller]
-fn number(line: &str, field: &str) -> u64 {
-    let prefix = format!("{field}=");
-    let mut words = line.split(' ');
-    let value = words.find_map(|word| word.strip_prefix(&prefix));
-    value.expect("the field").parse().expect("a number")
 }

@@ -211,9 +211,7 @@ fn whatever_happens_no_reply_is_lost_or_misplaced_and_memory_is_flat() {
         .allow_error("reload")
         .allow_error("upstream")
         .start();
-    eventually("both upstreams are ready", || {
-        proxy.log_text().matches("the upstream is ready").count() == 2
-    });
+    eventually("both upstreams are ready", || proxy.times_ready() == 2);
     let soak = Soak {
         proxy: &proxy,
         dedicated,

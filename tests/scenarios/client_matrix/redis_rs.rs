@@ -431,15 +431,13 @@ fn reconnect(make: &Make<'_>) -> Outcome {
     let client = make.client("cart", 0)?;
     let mut r = client.get_connection()?;
     let () = r.set("cart:before", "x")?;
-    let ready = || {
-        let log = make.place.proxy.log_text();
-        log.matches("the upstream is ready").count()
-    };
-    let before = ready();
+    let before = make.place.proxy.times_ready();
     make.place.restart();
     if make.place.connections == Connections::Shared && !make.direct {
         // Nothing was owed to it: it is served by the new one.
-        eventually("the proxy has found the new one", || ready() > before);
+        eventually("the proxy has found the new one", || {
+            make.place.proxy.times_ready() > before
+        });
         assert_eq!(r.get::<_, Option<String>>("cart:before")?, None);
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Witness, apart, builder, ok, start};
+use super::{Witness, apart, builder, ok, ready_again, start};
 use crate::metrics::with_metrics;
 use crate::support::http::wait_for_owed;
 use crate::support::{
@@ -295,9 +295,7 @@ fn a_server_that_dies_behind_a_slow_reader_takes_nobody_along_who_comes_later() 
     assert!(echo("beside"));
     assert!(witness.opened() > opened, "it hinders nobody");
     server.restart();
-    eventually("the proxy has noticed", || {
-        proxy.log_text().matches("the upstream is ready").count() == 2
-    });
+    ready_again(&proxy);
     // As much as there is: more may still be on its way, as far as anybody can tell.
     slow.set_patience(Duration::from_millis(300));
     let _ = slow.try_read_reply();

@@ -458,7 +458,7 @@ impl Proxy {
                         && client.try_read_reply().is_ok()
                 });
                 // The log comes by threads of its own. What was told until now is in hand then.
-                is_served && self.log_text().contains("the upstream is ready")
+                is_served && self.times_ready() > 0
             }
         }
     }
@@ -585,24 +585,21 @@ impl Proxy {
             let log = self.log_text();
             log.matches("session opened").count() == log.matches("session closed").count()
         });
-        self.requests_by_connection_so_far()
-    }
-
-    /// The same, of those sessions alone that have ended.
-    pub fn requests_by_connection_so_far(&self) -> (u64, u64) {
-        let number = |line: &str, field: &str| -> u64 {
-            let (_, rest) = line.split_once(field).expect("the field");
-            let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-            let number = digits.and_then(|digits| digits.parse().ok());
-            number.expect("a number")
-        };
         let log = self.log_text();
         let lines = log
             .lines()
             .filter(|line| line.contains("requests by connection"));
         lines.fold((0, 0), |(shared, own), line| {
-            (shared + number(line, "shared="), own + number(line, "own="))
+            (
+                shared + log_number(line, "shared"),
+                own + log_number(line, "own"),
+            )
         })
+    }
+
+    /// How often it has found an upstream, of all that it has.
+    pub fn times_ready(&self) -> usize {
+        self.log_text().matches("the upstream is ready").count()
     }
 
     /// The most memory that the process ever held, bytes.
@@ -742,6 +739,15 @@ impl Drop for Proxy {
         );
         assert!(!died, "the proxy died:\n{}", self.log_text());
     }
+}
+
+/// A field of a log line.
+#[track_caller]
+pub fn log_number(line: &str, field: &str) -> u64 {
+    let prefix = format!("{field}=");
+    let mut words = line.split(' ');
+    let value = words.find_map(|word| word.strip_prefix(&prefix));
+    value.expect("the field").parse().expect("a number")
 }
 
 /// Collects lines until the end of the stream.
